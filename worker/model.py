@@ -1,0 +1,168 @@
+"""The vocabulary of a purge: jobs, faces, calls, attempts, evidence, outcomes.
+
+Every value is frozen. IDs are opaque text from the first byte read to the signed body: nothing in
+this package parses, trims, pads or normalises one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Outcome(StrEnum):
+    """What a run established about one face; exactly one word for every face of every job."""
+
+    DELETED = "deleted"
+    ABSENT = "absent"
+    NO_PERSON = "no_person"
+    PRESENT = "present"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    UNSENT = "unsent"
+    HELD = "held"
+    CONFLICT = "conflict"
+    INVALID = "invalid"
+    PERSON_EMPTY = "person_empty"
+    PERSON_DELETED = "person_deleted"
+
+
+WANTED = frozenset({Outcome.DELETED, Outcome.ABSENT, Outcome.PERSON_EMPTY, Outcome.PERSON_DELETED})
+"""The outcomes a purge is run for."""
+
+SENDABLE_AGAIN = frozenset(
+    {Outcome.PRESENT, Outcome.NO_PERSON, Outcome.REFUSED, Outcome.UNKNOWN, Outcome.UNSENT}
+)
+"""The outcomes whose lines form ``failures.csv``."""
+
+UNFINISHED = frozenset({Outcome.UNKNOWN, Outcome.UNSENT})
+"""A run is finished when no face has one of these."""
+
+
+class Entry(NamedTuple):
+    """One face of one record, as a source read it; a tuple, because there may be millions."""
+
+    record: int
+    """0-based number of the record within its source; entries of one record are adjacent."""
+    line: int
+    """1-based line of the (decompressed) source on which the record begins."""
+    label: str
+    """The job's label (``job_id``), or ``""`` where the record carries none."""
+    person_id: str
+    """``""`` only where ``reason`` says that the person or the record's shape is unreadable."""
+    face_id: str
+    """``""`` only where ``reason`` is filled."""
+    reason: str
+    """``""`` for a face that may be sent, otherwise why it never will be."""
+    column: str
+    """The column or key at fault where ``reason`` is filled, or ``""``."""
+    carried: str
+    """JSON object of the record's other columns on its first entry, otherwise ``""``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSummary:
+    """What one source held, known once it was read to its end."""
+
+    name: str
+    format: str
+    sha256: str
+    """Hex digest of the raw bytes, before any decompression."""
+    byte_count: int
+    """Raw bytes read, before any decompression."""
+    records: int
+    entries: int
+    blank_lines: int
+    carried_columns: tuple[str, ...]
+    """Names of the other columns, in order of first appearance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A unit of work: up to 20 faces of one person, claimed by one loop."""
+
+    call_no: int
+    person_id: str
+    face_ids: tuple[str, ...]
+    places: tuple[str, ...]
+    """``source:line`` of the first row of each face: what logs may name instead of IDs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One attempt as it will leave: the bytes signed are the bytes sent."""
+
+    operation: str
+    """The service's action name, e.g. ``DeleteFaces``."""
+    call_no: int
+    person_id: str
+    face_ids: tuple[str, ...]
+    body: bytes
+    nonce: str
+
+
+class Kind(StrEnum):
+    """What one attempt proved. The fold (``worker.fold``) turns these into outcomes."""
+
+    LISTED = "listed"
+    """A complete, well-formed good answer; ``Evidence.listed`` names the faces it says are gone."""
+    REFUSED = "refused"
+    """The service refused this request for good, and nothing was applied."""
+    THROTTLED = "throttled"
+    """Refused because of the quota: nothing was applied; everybody slows down."""
+    AGAIN = "again"
+    """Refused for a cause since corrected (clock, renewed credentials): nothing was applied."""
+    FATAL = "fatal"
+    """Refused for a cause that concerns the whole run: nothing was applied; the run stops."""
+    SWAPPED = "swapped"
+    """An answer about another person or an unasked face: it may have been applied; the run stops."""
+    AMBIGUOUS = "ambiguous"
+    """Sent, and no believable answer came: it may or may not have been applied."""
+    NOT_SENT = "not_sent"
+    """Not one byte of the request left this machine."""
+    CLOSED = "closed"
+    """Left open by a crash and closed by the next start: it may or may not have been sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """How one attempt ended. Append-only: never changed once recorded."""
+
+    kind: Kind
+    ended_us: int
+    """Microseconds since the epoch, UTC."""
+    sent_us: int | None = None
+    """When the first byte was handed to the socket; None when nothing was sent or nobody knows."""
+    http_status: int | None = None
+    code: str = ""
+    """The service's or gateway's code, or a word of ours in snake_case."""
+    message: str = ""
+    """One redacted line of at most 300 characters; never a signature or a token."""
+    request_id: str = ""
+    listed: tuple[str, ...] = ()
+    retry_after_seconds: float | None = None
+    """A throttle's hint, already capped; None when there was none or it was unreadable."""
+    remedy: str = ""
+    """For ``FATAL`` and ``SWAPPED``: what a person has to do before the run can go on."""
+
+
+class StopReason(StrEnum):
+    """Why a session of a run ended."""
+
+    FINISHED = "finished"
+    """Nothing was left to claim."""
+    SIGINT = "sigint"
+    SIGTERM = "sigterm"
+    FATAL = "fatal"
+    """A fatal or swapped answer; the session's ``detail`` says which and what to do."""
+    BREAKER = "breaker"
+    """More than half of the last 200 complete answers were definite refusals."""
+    OUTAGE = "outage"
+    """The service could not be used for longer than ``outage_limit_minutes``."""
+    HOLDS = "holds"
+    """The exclusion list vanished, became unreadable, or lost an entry during the run."""
+    LEDGER = "ledger"
+    """The ledger could not be written."""
+    KILLED = "killed"
+    """The session left no end of its own: the process died."""

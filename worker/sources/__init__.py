@@ -1,0 +1,1 @@
+"""Reading jobs: every byte checked, nothing repaired, nothing guessed."""
