@@ -20,11 +20,11 @@ DOCUMENTED_FACES_PER_PERSON = 20
 class ClientInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The optional ``clientInfo`` of the service's common request parameters; all text."""
 
-    sdkVersion: str = ""
-    cfgVersion: str = ""
-    userType: str = ""
-    userId: str = ""
-    userNick: str = ""
+    sdkVersion: str = ""  # noqa: N815 (the service's spelling)
+    cfgVersion: str = ""  # noqa: N815 (the service's spelling)
+    userType: str = ""  # noqa: N815 (the service's spelling)
+    userId: str = ""  # noqa: N815 (the service's spelling)
+    userNick: str = ""  # noqa: N815 (the service's spelling)
     avatar: str = ""
     imei: str = ""
     imsi: str = ""
@@ -32,9 +32,9 @@ class ClientInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     ip: str = ""
     os: str = ""
     channel: str = ""
-    hostAppName: str = ""
-    hostPackage: str = ""
-    hostVersion: str = ""
+    hostAppName: str = ""  # noqa: N815 (the service's spelling)
+    hostPackage: str = ""  # noqa: N815 (the service's spelling)
+    hostVersion: str = ""  # noqa: N815 (the service's spelling)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
