@@ -1,0 +1,303 @@
+"""Pacing: at most the documented calls in any second, seen from the server.
+
+One ``Pacer`` paces one operation (or all of them, with ``shared_quota``). It has three parts:
+
+* A **limiter** that hands out one departure at a time. A leaky bucket of capacity 1 lets nothing
+  but evenly spaced calls through: no burst at the start, after an idle pause, or after a stalled
+  event loop. The capacity is slightly above 1, which absorbs the lateness of timers.
+* A **hold** for everybody. A throttle makes all calls wait, cuts the rate to what the service was
+  seen to accept, and lets it climb back along a cubic curve: fast while far from the rate that was
+  refused, slowly around it, fast again beyond.
+* **Probing.** After several failures in a row (transport errors, 5xx, repeated throttles) at most
+  one call a second goes out until one is answered.
+
+All waiting uses the event loop's clock, so tests move time instead of sleeping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from aiolimiter import AsyncLimiter
+
+from worker.departure import NotDeparted
+
+SLACK = 0.03
+"""Capacity above 1: 20/s at 19.80 leaves 8.6 ms for jitter on the way."""
+
+SLACK_SECONDS = 0.002
+"""Above 200 calls/s one timer tick is worth more than one call."""
+
+PROBE_INTERVAL_SECONDS = 1.0
+LONGEST_PROBE_INTERVAL_SECONDS = 30.0
+FAILURES_BEFORE_PROBING = 3
+FIRST_HOLD_SECONDS = 0.2
+"""After an isolated throttle without a hint; a second one in a row means probing."""
+
+CUT_TO = 0.985
+"""Share of the calls accepted in the last second that a cut rate begins with."""
+DEEPEST_CUT = 0.5
+SHALLOWEST_CUT = 0.98
+RECOVERY_SECONDS = 30.0
+RECOVERY_SHARE = 0.1
+"""Cubic recovery: this share of the configured rate is regained after ``RECOVERY_SECONDS``."""
+RATE_STEP = 0.005
+"""Relative change of the rate that is worth a fresh limiter."""
+LOWEST_RATE_PER_SECOND = 0.2
+
+
+def _limiter(rate_per_second: float) -> AsyncLimiter:
+    capacity = max(1.0 + SLACK, rate_per_second * SLACK_SECONDS)
+    return AsyncLimiter(capacity, capacity / rate_per_second)
+
+
+class Pacer:
+    """Decides when the next call may leave.
+
+    A caller first awaits ``clearance`` (before it takes a connection), then ``slot`` (with the
+    connection in hand), and afterwards reports how it went: ``answered``, ``throttled`` or
+    ``failed``.
+    """
+
+    def __init__(
+        self,
+        rate_per_second: float,
+        *,
+        outage_limit_seconds: float,
+        starved: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``starved`` is called when a slot found nobody else in line: more callers are needed."""
+        self._loop = asyncio.get_running_loop()
+        self._configured: Final = rate_per_second
+        self._rate = rate_per_second
+        self._limiter = _limiter(rate_per_second)
+        self._limiter_rate = rate_per_second
+        self._turn = asyncio.Lock()
+        self._head: asyncio.Timeout | None = None
+        self.line = 0
+        self.starved = starved
+
+        self._stopped = False
+        self._hold_until = 0.0
+        self._hold_reason = ""
+        self._probing = False
+        self._prober: asyncio.Task[object] | None = None
+        self._interval = PROBE_INTERVAL_SECONDS
+        self._failures = 0
+        self._trouble_since: float | None = None
+        self._outage_limit = outage_limit_seconds
+        self._changed = asyncio.Event()
+
+        self._cut_at = float("-inf")
+        self._cut_rate = rate_per_second
+        self._accepted: deque[float] = deque()
+        self._departures: deque[float] = deque()
+        self._began = self._loop.time()
+        self._counted_hold_until = 0.0
+        self.waits_seconds: dict[str, float] = {"quota": 0.0, "throttled": 0.0, "backoff": 0.0}
+
+    # Waiting
+
+    async def clearance(self) -> None:
+        """Wait out whatever holds everybody; raises ``NotDeparted("stopped")`` on stop."""
+        while True:
+            if self._stopped:
+                raise NotDeparted("stopped")
+            now = self._loop.time()
+            if now >= self._hold_until:
+                if self._probing:
+                    # This caller is the probe; the next one may go an interval later.
+                    self._prober = asyncio.current_task()
+                    self._hold(now + self._interval, "backoff")
+                return
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(self._hold_until):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def slot(self) -> None:
+        """Wait for this caller's departure.
+
+        Raises ``NotDeparted`` when the run stops (``stopped``) or when a hold began while the
+        caller stood in line (``held``): then nothing may be sent.
+        """
+        self.line += 1
+        try:
+            async with self._turn:
+                self._check_departure()
+                if not self._limiter.has_capacity():
+                    began = self._loop.time()
+                    try:
+                        async with asyncio.timeout(None) as self._head:
+                            await self._limiter.acquire()
+                    except TimeoutError:
+                        raise NotDeparted("stopped") from None
+                    finally:
+                        self._head = None
+                        self.waits_seconds["quota"] += self._loop.time() - began
+                else:
+                    await self._limiter.acquire()
+                self._check_departure()
+                await self._keep_rate()
+        finally:
+            self.line -= 1
+        if not self.line:
+            self.starved()
+        self._note_departure()
+
+    def _check_departure(self) -> None:
+        if self._stopped:
+            raise NotDeparted("stopped")
+        if self._loop.time() < self._hold_until and self._prober is not asyncio.current_task():
+            raise NotDeparted("held")
+
+    def stop(self) -> None:
+        """No further departures: everybody who waits is sent away at once."""
+        self._stopped = True
+        self._changed.set()
+        if self._head is not None:
+            self._head.reschedule(self._loop.time())
+
+    # What the callers saw
+
+    def answered(self) -> None:
+        """A complete answer of the service: whatever trouble there was is over."""
+        now = self._loop.time()
+        self._accepted.append(now)
+        self._forget(self._accepted, now)
+        self._failures = 0
+        self._trouble_since = None
+        if self._probing:
+            self._probing = False
+            self._prober = None
+            self._interval = PROBE_INTERVAL_SECONDS
+            self._release(now)
+
+    def throttled(self, retry_after_seconds: float | None, age_seconds: float) -> None:
+        """The service refused a call because of the quota; it had left ``age_seconds`` ago."""
+        now = self._loop.time()
+        departed = now - age_seconds
+        self._fail(now)
+        if departed >= self._cut_at:
+            # Calls already under way at the last cut say nothing new about the rate.
+            self._cut(now)
+        repeated = self._failures > 1 and departed >= self._cut_at - FIRST_HOLD_SECONDS
+        if repeated and self._failures >= FAILURES_BEFORE_PROBING:
+            self._probe(now, "throttled")
+        self._hold(now + max(retry_after_seconds or 0.0, FIRST_HOLD_SECONDS), "throttled")
+
+    def failed(self) -> None:
+        """A call that brought no answer of the service: refused connection, timeout, 5xx."""
+        now = self._loop.time()
+        self._fail(now)
+        if self._failures >= FAILURES_BEFORE_PROBING:
+            self._probe(now, "backoff")
+        else:
+            self._hold(now + FIRST_HOLD_SECONDS, "backoff")
+
+    def _fail(self, now: float) -> None:
+        self._failures += 1
+        if self._trouble_since is None:
+            self._trouble_since = now
+
+    def _probe(self, now: float, reason: str) -> None:
+        if self._probing and self._prober is asyncio.current_task():
+            self._interval = min(self._interval * 2, LONGEST_PROBE_INTERVAL_SECONDS)
+        self._probing = True
+        self._prober = None
+        self._hold(now + self._interval, reason)
+
+    @property
+    def outage(self) -> bool:
+        """Whether the service could not be used for longer than the outage limit."""
+        return (
+            self._trouble_since is not None
+            and self._loop.time() - self._trouble_since > self._outage_limit
+        )
+
+    # Holds
+
+    def _hold(self, until: float, reason: str) -> None:
+        if until <= self._hold_until:
+            return
+        begin = max(self._loop.time(), self._counted_hold_until)
+        self.waits_seconds[reason] += max(0.0, until - begin)
+        self._counted_hold_until = max(self._counted_hold_until, until)
+        self._hold_until = until
+        self._hold_reason = reason
+
+    def _release(self, now: float) -> None:
+        if now < self._hold_until:
+            self.waits_seconds[self._hold_reason] -= self._hold_until - now
+            self._counted_hold_until = self._hold_until = now
+        self._changed.set()
+
+    # The rate
+
+    def _cut(self, now: float) -> None:
+        self._forget(self._accepted, now)
+        seen = len(self._accepted) * CUT_TO
+        self._cut_rate = max(
+            min(seen, self._rate * SHALLOWEST_CUT),
+            self._rate * DEEPEST_CUT,
+            min(LOWEST_RATE_PER_SECOND, self._configured),
+        )
+        self._cut_at = now
+        self._rate = self._cut_rate
+
+    def _wanted_rate(self, now: float) -> float:
+        if self._cut_rate >= self._configured:
+            return self._configured
+        regained = RECOVERY_SHARE * self._configured
+        regained *= ((now - self._cut_at) / RECOVERY_SECONDS) ** 3
+        return min(self._configured, self._cut_rate + regained)
+
+    async def _keep_rate(self) -> None:
+        """Bring the limiter to the present rate, right after a departure was granted."""
+        self._rate = self._wanted_rate(self._loop.time())
+        if self._rate == self._limiter_rate or (
+            abs(self._rate - self._limiter_rate) < RATE_STEP * self._limiter_rate
+            and self._rate < self._configured
+        ):
+            return
+        # The fresh limiter begins full, as if it had granted this departure itself.
+        limiter = _limiter(self._rate)
+        await limiter.acquire(limiter.max_rate)
+        self._limiter = limiter
+        self._limiter_rate = self._rate
+
+    # What people see
+
+    def _note_departure(self) -> None:
+        now = self._loop.time()
+        self._departures.append(now)
+        self._forget(self._departures, now, 10.0)
+
+    @staticmethod
+    def _forget(times: deque[float], now: float, window_seconds: float = 1.0) -> None:
+        while times and times[0] <= now - window_seconds:
+            times.popleft()
+
+    @property
+    def rate_allowed_per_second(self) -> float:
+        """The rate the limiter works at."""
+        return self._rate
+
+    @property
+    def rate_now_per_second(self) -> float:
+        """Departures per second over the last ten seconds."""
+        now = self._loop.time()
+        self._forget(self._departures, now, 10.0)
+        return len(self._departures) / max(1.0, min(10.0, now - self._began))
+
+    @property
+    def waiting_for(self) -> str:
+        """Why the next call has not left yet, in one word; ``""`` when nothing holds it."""
+        if self._loop.time() < self._hold_until:
+            return self._hold_reason
+        return "quota" if self.line else ""
