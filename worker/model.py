@@ -50,9 +50,11 @@ class Entry(NamedTuple):
     label: str
     """The job's label (``job_id``), or ``""`` where the record carries none."""
     person_id: str
-    """``""`` only where ``reason`` says that the person or the record's shape is unreadable."""
+    """Where ``reason`` refuses the person or the record's shape: the text as read, if it is
+    printable and at most 200 characters long, otherwise ``""``."""
     face_id: str
-    """``""`` only where ``reason`` is filled."""
+    """``""`` where ``reason`` refuses the person or the record's shape; where it refuses the face,
+    the text as read, if it is printable and at most 200 characters long, otherwise ``""``."""
     reason: str
     """``""`` for a face that may be sent, otherwise why it never will be."""
     column: str

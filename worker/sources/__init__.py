@@ -1,1 +1,7 @@
 """Reading jobs: every byte checked, nothing repaired, nothing guessed."""
+
+from __future__ import annotations
+
+from worker.sources.opening import open_sources
+
+__all__ = ["open_sources"]

@@ -1,0 +1,80 @@
+# One line for each thing a person does here. Everything runs in .venv, which is built from the pinned
+# locks in deploy/ the first time it is needed and left alone while they stay the same.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test coverage gates format lint types imports security audit lock pace bench clean
+
+BIN := .venv/bin
+EDITION := pyproject.toml worker/__init__.py
+
+# The first interpreter that is new enough; override with `make PYTHON=/path/to/python test`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --require-virtualenv
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+help: ## show these lines
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r t h; do printf '  make %-10s %s\n' "$$t" "$$h"; done
+
+demo: .venv/runtime.stamp ## rehearse a run of a few hundred faces against the built-in sandbox
+	$(BIN)/facepurge run configs/examples/retention.csv configs/examples/erasure-requests.jsonl --sandbox --yes
+
+test: .venv/dev.stamp ## every test
+	$(BIN)/python -m pytest
+
+coverage: .venv/dev.stamp ## every test, with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+gates: format lint types imports security ## every gate that needs no network
+
+format: .venv/dev.stamp ## gate: the code is formatted
+	$(BIN)/ruff format --check .
+
+lint: .venv/dev.stamp ## gate: ruff, every rule
+	$(BIN)/ruff check .
+
+types: .venv/dev.stamp ## gate: mypy, strict
+	$(BIN)/mypy
+
+imports: .venv/dev.stamp ## gate: which part may import which
+	$(BIN)/lint-imports --no-cache
+
+security: .venv/dev.stamp ## gate: bandit, and ruff's security rules
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml worker
+	$(BIN)/ruff check --select S --ignore S101 worker
+
+audit: .venv/dev.stamp ## gate: known vulnerabilities in what the locks name (needs the network)
+	$(BIN)/python .ci/audit.py deploy/build.lock deploy/runtime.lock deploy/dev.lock
+
+lock: .venv/dev.stamp ## write the locks in deploy/ again from pyproject.toml
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "make: the locks are made with Python 3.11, the oldest that is supported: make clean lock PYTHON=python3.11" >&2; exit 2; }
+	$(COMPILE) --only-build-deps --build-deps-for editable --build-deps-for wheel --output-file deploy/build.lock pyproject.toml
+	$(COMPILE) --output-file deploy/runtime.lock pyproject.toml
+	$(COMPILE) --extra dev --constraint deploy/runtime.lock --output-file deploy/dev.lock pyproject.toml
+
+pace: .venv/dev.stamp ## campaign: arrivals at the sandbox, never above 20 in a second
+	$(BIN)/python tests/benchmarks/pace.py
+
+bench: .venv/dev.stamp ## campaign: speed and memory of each part
+	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench" || exit 1; done
+
+clean: ## remove what is not in the repository: environment, caches, rehearsals
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
+	find worker tests -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found; install one, or name it: make PYTHON=/path/to/python3 ..." >&2; exit 2; }
+	@$(PYTHON) -m venv --clear .venv || { echo "make: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+
+.venv/runtime.stamp: deploy/runtime.lock deploy/build.lock $(EDITION) | .venv/bin/python
+	@echo "installing the pinned dependencies into .venv (once)"
+	@$(PIP) --require-hashes -r deploy/build.lock -r deploy/runtime.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: deploy/dev.lock .venv/runtime.stamp
+	@echo "installing the pinned development tools into .venv (once)"
+	@$(PIP) --require-hashes -r deploy/dev.lock
+	@touch $@

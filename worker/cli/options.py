@@ -1,0 +1,230 @@
+"""The options that verbs share, in groups: one decorator each, and what was given of them.
+
+Only flags that were really typed reach the settings; everything else is left to the environment,
+the configuration file and the defaults (``worker.configuration``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from worker.cli.parameters import Count, Rate, Text
+from worker.cli.verb import GroupedOption
+
+if TYPE_CHECKING:
+    from worker.configuration import Configuration, Given
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SETTING_OF: Final = MappingProxyType(
+    {
+        "format": "format",
+        "columns": "columns",
+        "delimiter": "delimiter",
+        "skip_invalid": "skip_invalid",
+        "max_delete": "max_delete",
+        "max_persons": "max_persons",
+        "exclude_from": "exclude_from",
+        "allow_oversized_persons": "allow_oversized_persons",
+        "raised_quota": "raised_quota",
+        "allow_endpoint": "allow_endpoint",
+        "region": "region",
+        "endpoint": "endpoint",
+        "rate": "rate_per_second",
+        "concurrency": "concurrency",
+        "signature": "signature",
+        "run_dir": "run_dir",
+        "log_format": "log_format",
+    }
+)
+"""Parameter name to the setting it overrides; other parameters steer the verb itself."""
+
+_COUNT_AT_MOST = 10**12
+
+_source = partial(click.option, cls=GroupedOption, heading="Source")
+_safety = partial(click.option, cls=GroupedOption, heading="Safety")
+_service = partial(click.option, cls=GroupedOption, heading="Service")
+_general = partial(click.option, cls=GroupedOption, heading="General")
+
+
+def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """The options as one decorator, in the help in the order given here."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+source_options = _stack(
+    _source(
+        "--format",
+        type=click.Choice(["csv", "tsv", "jsonl", "ndjson", "json"]),
+        help="What the sources hold, where the file's extension does not say.",
+    ),
+    _source(
+        "--columns",
+        type=Text("person=P,face=F,job=J"),
+        help="Names of the ID columns or keys, e.g. person=customer,face=image.",
+    ),
+    _source("--delimiter", type=Text("CHAR"), help="Delimiter of CSV columns, e.g. ';'."),
+)
+"""``format, columns, delimiter``."""
+
+plan_safety_options = _stack(
+    _safety(
+        "--skip-invalid",
+        is_flag=True,
+        help="Record doubtful rows as invalid and go on, instead of stopping before any call.",
+    ),
+    _safety(
+        "--max-delete",
+        type=Count(1, _COUNT_AT_MOST, "faces"),
+        metavar="N",
+        help="Send nothing if the plan has more than N faces.",
+    ),
+    _safety(
+        "--max-persons",
+        type=Count(1, _COUNT_AT_MOST, "persons"),
+        metavar="N",
+        help="Send nothing if the plan has more than N persons.",
+    ),
+    _safety(
+        "--exclude-from",
+        type=Text("FILE"),
+        help="Legal holds, one 'person' or 'person,face' a line; these are never sent.",
+    ),
+    _safety(
+        "--allow-oversized-persons",
+        is_flag=True,
+        help="Accept more than the documented 20 faces for one person.",
+    ),
+)
+"""``skip_invalid, max_delete, max_persons, exclude_from, allow_oversized_persons``."""
+
+confirmation_options = _stack(
+    _safety("--yes", is_flag=True, help="Delete without asking, however many faces there are."),
+    _safety(
+        "--confirm",
+        type=Count(1, _COUNT_AT_MOST, "faces"),
+        metavar="COUNT",
+        help="Delete without asking, if exactly COUNT distinct faces are to be sent.",
+    ),
+)
+"""``yes, confirm``."""
+
+dry_run_option = _safety(
+    "--dry-run", is_flag=True, help="Do everything but send; wins over every other flag."
+)
+"""``dry_run``."""
+
+service_options = _stack(
+    _service("--region", type=Text("REGION"), help="Region of the face library, e.g. cn-shanghai."),
+    _service(
+        "--endpoint", type=Text("URL"), help="Address of the service, instead of the region's own."
+    ),
+    _service(
+        "--allow-endpoint",
+        is_flag=True,
+        help="Accept an endpoint other than green*.aliyuncs.com and loopback.",
+    ),
+    _service(
+        "--rate",
+        type=Rate(),
+        metavar="N",
+        help="Calls per second for each operation; default 19.8, documented limit 20.",
+    ),
+    _service(
+        "--raised-quota",
+        is_flag=True,
+        help="Accept a rate above 20: Alibaba Cloud has raised this account's quota.",
+    ),
+    _service(
+        "--concurrency",
+        type=Count(1, 5_000, "calls in flight"),
+        metavar="N",
+        help="Most calls in flight at any time; default 256.",
+    ),
+    _service(
+        "--signature",
+        type=click.Choice(["roa", "v3"]),
+        help="Signature scheme: roa as the service documents it (default), or v3.",
+    ),
+)
+"""``region, endpoint, allow_endpoint, rate, raised_quota, concurrency, signature``."""
+
+sandbox_option = _service(
+    "--sandbox",
+    is_flag=True,
+    help="Rehearse against the built-in emulator; real keys are never used.",
+)
+"""``sandbox``."""
+
+run_dir_option = _general(
+    "--run-dir", type=Text("DIR"), help="Directory for ledger and report; default runs/<run-id>."
+)
+"""``run_dir``."""
+
+config_option = _general(
+    "--config",
+    type=Text("FILE"),
+    help="TOML file of settings, like configs/reference.toml; flags and FACEPURGE_* win over it.",
+)
+"""``config``."""
+
+json_option = _general("--json", is_flag=True, help="Write the result to stdout as JSON.")
+"""``json``."""
+
+log_options = _stack(
+    _general(
+        "--log-format",
+        type=click.Choice(["console", "json"]),
+        help="How stderr is written; json is one object a line.",
+    ),
+    _general("-v", "--verbose", is_flag=True, help="Log more: every call, by source:line."),
+    _general("-q", "--quiet", is_flag=True, help="No progress; warnings and the last line only."),
+)
+"""``log_format, verbose, quiet``."""
+
+safety_options = _stack(confirmation_options, dry_run_option, plan_safety_options)
+"""All of safety: what ``run`` takes."""
+
+general_options = _stack(config_option, run_dir_option, log_options, json_option)
+"""All that is general: what ``run`` takes."""
+
+
+def flags_to_settings(ctx: click.Context) -> dict[str, Given]:
+    """The settings that were given on the command line, with the flag each came by.
+
+    Raises ``worker.errors.UsageRefused`` for ``--columns`` in another form than name=value pairs.
+    """
+    from worker.configuration import Given, pairs  # noqa: PLC0415 (start-up: --help needs none of it)
+
+    flags = {param.name: param.opts[-1] for param in ctx.command.params}
+    given: dict[str, Given] = {}
+    for name, value in ctx.params.items():
+        typed = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if typed and name in SETTING_OF:
+            flag = flags[name]
+            given[SETTING_OF[name]] = Given(
+                pairs(value, flag) if name == "columns" else value, flag
+            )
+    return given
+
+
+def configuration(ctx: click.Context) -> Configuration:
+    """The configuration in force for this invocation of a verb.
+
+    Raises what ``worker.configuration.load`` raises.
+    """
+    from worker.configuration import load  # noqa: PLC0415 (start-up: --help needs none of it)
+
+    return load(flags_to_settings(ctx), os.environ, ctx.params.get("config"))

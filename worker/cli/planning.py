@@ -1,0 +1,215 @@
+"""From sources to a plan that a person can judge: what ``run`` and ``plan`` have in common."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from worker.cli import stdout
+from worker.cli.ending import NOTHING_SENT
+from worker.cli.run_directory import REPORT, make_run_directory
+from worker.errors import GateClosed, InputRefused
+from worker.holds import NO_HOLDS, Holds, read_holds
+from worker.ledger.draft import LedgerDraft
+from worker.plan import SHOWN_REJECTIONS, PlanFigures, draw_up
+from worker.report.rejections import write_rejections
+from worker.settings import DOCUMENTED_FACES_PER_PERSON, Settings
+from worker.sources import open_sources
+from worker.sources.interface import SourceOptions
+from worker.telemetry import get_log
+
+PROGRESS_INTERVAL_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan that is complete and not yet durable."""
+
+    draft: LedgerDraft
+    figures: PlanFigures
+    holds: Holds
+
+
+class _ReadingProgress:
+    """Says on stderr every few seconds how many rows were read."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._last = time.monotonic()
+
+    def __call__(self, rows: int) -> None:
+        now = time.monotonic()
+        if not self._quiet and now - self._last >= PROGRESS_INTERVAL_SECONDS:
+            self._last = now
+            get_log().info("reading", rows=rows)
+
+
+@contextmanager
+def planned(
+    settings: Settings, specs: Sequence[str], run_id: str, directory: Path, *, quiet: bool
+) -> Iterator[Plan]:
+    """Read and arrange everything in ``directory``; the draft is gone afterwards unless sealed.
+
+    Raises ``InputRefused`` for a source or an exclusion list that cannot be trusted as a whole.
+    """
+    options = SourceOptions(
+        format=settings.format,
+        columns=settings.columns,
+        delimiter=settings.delimiter,
+        person_id_pattern=settings.person_id_pattern,
+        face_id_pattern=settings.face_id_pattern,
+        max_line_bytes=settings.max_line_bytes,
+        max_expanded_bytes=settings.max_expanded_bytes,
+        max_expansion_ratio=settings.max_expansion_ratio,
+    )
+    holds = read_holds(Path(settings.exclude_from)) if settings.exclude_from else NO_HOLDS
+    sources = open_sources(specs, options, sys.stdin.buffer)
+    with LedgerDraft(directory) as draft:
+        progress = _ReadingProgress(quiet=quiet)
+        yield Plan(draft, draw_up(sources, holds, draft, run_id, progress), holds)
+
+
+def refuse_invalid_rows(plan: Plan, settings: Settings, directory: Path) -> None:
+    """Stop here when rows were refused and nobody said ``--skip-invalid``.
+
+    Raises ``InputRefused``; all refused rows are then in ``rejected.csv`` under ``directory``.
+    """
+    figures = plan.figures
+    if not figures.invalid or settings.skip_invalid:
+        return
+    if not directory.exists():
+        make_run_directory(directory)
+    path = write_rejections(plan.draft.rejections(), directory / REPORT)
+    raise InputRefused(
+        f"the input has {counted(figures.invalid, 'row')} that cannot be sent as"
+        f" {'it is' if figures.invalid == 1 else 'they are'}; all of them are in {path}",
+        "mend them in the input, or leave them out with --skip-invalid",
+    )
+
+
+def check_ceilings(figures: PlanFigures, settings: Settings) -> None:
+    """Refuse a plan that is bigger than somebody allowed. Raises ``GateClosed``."""
+    if settings.max_delete and figures.faces > settings.max_delete:
+        raise GateClosed(
+            f"the plan has {counted(figures.faces, 'face')}, and --max-delete allows"
+            f" {settings.max_delete:,}",
+            "check the input; raise --max-delete if the number is right",
+        )
+    if settings.max_persons and figures.persons > settings.max_persons:
+        raise GateClosed(
+            f"the plan has {counted(figures.persons, 'person')}, and --max-persons allows"
+            f" {settings.max_persons:,}",
+            "check the input; raise --max-persons if the number is right",
+        )
+    if figures.oversized_persons and not settings.allow_oversized_persons:
+        raise GateClosed(
+            f"{counted(figures.oversized_persons, 'person')} would have more than the documented"
+            f" {DOCUMENTED_FACES_PER_PERSON} faces (up to {figures.largest_person_faces:,}): a"
+            " wrong column as person ID looks like this",
+            "check --columns; give --allow-oversized-persons if the account really has such"
+            " persons",
+        )
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 face``, ``2,000 faces``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def rejection_lines(figures: PlanFigures) -> list[str]:
+    """The first refused rows, then how many there are for each reason."""
+    lines = [f"  {rejection.place}: {rejection.reason}" for rejection in figures.rejections]
+    more = figures.invalid + figures.conflicts - len(figures.rejections)
+    if more > 0:
+        lines.append(f"  ... and {more:,} more than the first {SHOWN_REJECTIONS}")
+        lines += [f"  {count:>9,} x {reason}" for reason, count in figures.invalid_by_reason]
+        if figures.conflicts:
+            lines.append(
+                f"  {figures.conflicts:>9,} x the same face appears under another person too"
+            )
+    return lines
+
+
+def plan_lines(figures: PlanFigures, rate: float, endpoint: str, account: str) -> list[str]:
+    """The plan as a person reads it before confirming."""
+    duration = timedelta(seconds=round(figures.duration_seconds(rate)))
+    repeats = counted(figures.repeats, "repeat")
+    empty = counted(figures.blank_lines, "empty line")
+    aside = figures.held + figures.conflicts + figures.invalid
+    reasons = (
+        f"{figures.held:,} held, {figures.conflicts:,} in conflict, {figures.invalid:,} refused"
+    )
+    lines = [
+        f"  persons   {figures.persons:>12,}",
+        f"  faces     {figures.faces:>12,}",
+        f"  calls     {figures.calls:>12,}   about {duration} at {rate:g} calls/s",
+        f"  rows      {figures.rows:>12,}   of {counted(figures.records, 'record')}, {repeats}, {empty}",
+        f"  set aside {aside:>12,}   {reasons}",
+    ]
+    if figures.oversized_persons:
+        lines.append(
+            f"  oversized {figures.oversized_persons:>12,}   persons above"
+            f" {DOCUMENTED_FACES_PER_PERSON} faces, the largest with"
+            f" {figures.largest_person_faces:,}"
+        )
+    if endpoint:
+        lines.append(f"  endpoint  {endpoint}")
+    if account:
+        lines.append(f"  account   {account}")
+    return lines
+
+
+def plan_document(figures: PlanFigures, rate: float, endpoint: str) -> dict[str, object]:
+    """The plan for ``--json``."""
+    document: dict[str, object] = dict(asdict(figures))
+    document["invalid_by_reason"] = dict(figures.invalid_by_reason)
+    document["rate_per_second"] = rate
+    document["duration_seconds"] = round(figures.duration_seconds(rate), 1)
+    document["endpoint"] = endpoint
+    return document
+
+
+def dry_run_exit_code(figures: PlanFigures) -> int:
+    """What the run could end with at best: 4 when the plan holds what can never be deleted."""
+    return 4 if figures.conflicts or figures.invalid else 0
+
+
+def run_directory(settings: Settings, run_id: str) -> Path:
+    """Where the run will live."""
+    return Path(settings.run_dir) if settings.run_dir else Path("runs") / run_id
+
+
+def dry_run(
+    settings: Settings,
+    specs: Sequence[str],
+    run_id: str,
+    address: str,
+    *,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Plan, tell, and forget the plan; returns the 2, 3 or 4 that the run would."""
+    with (
+        tempfile.TemporaryDirectory(prefix="facepurge-plan-") as scratch,
+        planned(settings, specs, run_id, Path(scratch), quiet=quiet) as plan,
+    ):
+        figures = plan.figures
+        rate = settings.rate_per_second
+        if json:
+            document = plan_document(figures, rate, address)
+            stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode())
+        else:
+            lines = plan_lines(figures, rate, address, settings.account_id)
+            stdout.write("\n".join(["plan", *lines, *rejection_lines(figures)]))
+        refuse_invalid_rows(plan, settings, run_directory(settings, run_id))
+        check_ceilings(figures, settings)
+        sys.stderr.write(f"{NOTHING_SENT}; this was a dry run\n")
+        return dry_run_exit_code(figures)

@@ -1,0 +1,279 @@
+"""The composition root: opens everything a run needs, lets the pipeline work, closes it again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+from worker.cli.progress import Progress, show
+from worker.cli.run_directory import SANDBOX
+from worker.clock import Clock, SystemClock
+from worker.errors import LedgerFailed
+from worker.green.client import GreenClient
+from worker.green.credentials import FixedCredential, credential_chain
+from worker.green.endpoint import Endpoint, resolve_endpoint
+from worker.green.interface import Credential, CredentialChain
+from worker.green.signing import signer_for
+from worker.green.transport import open_transport
+from worker.holds import HoldWatch
+from worker.ledger.books import LedgerBooks
+from worker.ledger.database import open_ledger
+from worker.ledger.journal import Ledger
+from worker.ledger.writer import ThreadWriter
+from worker.locks import quota_lock
+from worker.model import Call, Evidence, Kind, Outcome, StopReason
+from worker.pacing import Pacer
+from worker.pipeline import Pipeline, Stop
+from worker.report.interface import RunHeader
+from worker.sandbox.child import sandbox_process
+from worker.sandbox.keys import SANDBOX_ACCESS_KEY_ID, SANDBOX_ACCESS_KEY_SECRET
+from worker.settings import Settings
+from worker.telemetry import get_log
+
+TALLY_INTERVAL_SECONDS = 0.5
+
+SANDBOX_NAME = "sandbox"
+"""What a rehearsal's account and endpoint are called, whatever port it happens to have."""
+
+
+def account_of(settings: Settings) -> str:
+    """The declared account, otherwise the AccessKey ID.
+
+    Raises ``RunStopped`` or ``UsageRefused`` when there are no credentials.
+    """
+    if settings.account_id:
+        return settings.account_id
+    return asyncio.run(credential_chain().get()).access_key_id
+
+
+def endpoint_of(settings: Settings) -> Endpoint:
+    """The checked address of the service; raises ``UsageRefused`` or ``GateClosed``."""
+    return resolve_endpoint(
+        settings.region, settings.network, settings.endpoint, allow=settings.allow_endpoint
+    )
+
+
+class _AttemptLog:
+    """Tells what happened, by the places of the input, never by IDs."""
+
+    def __init__(self) -> None:
+        self._log = get_log()
+        self.errors: Counter[str] = Counter()
+        self.calls_sent = 0
+
+    def attempt_ended(self, call: Call, evidence: Evidence) -> None:
+        self.calls_sent += evidence.kind is not Kind.NOT_SENT
+        facts = {
+            "place": call.places[0],
+            "faces": len(call.face_ids),
+            "code": evidence.code,
+            "request_id": evidence.request_id,
+        }
+        if evidence.kind is Kind.LISTED and len(evidence.listed) == len(call.face_ids):
+            self._log.debug("deleted", **facts)
+            return
+        if evidence.kind is Kind.NOT_SENT and evidence.code in {"held", "stopped"}:
+            self._log.debug("not sent", **facts)
+            return
+        name = f"{evidence.kind} {evidence.code}".strip()
+        self.errors[name] += 1
+        # The first of a kind is worth a line; the rest are counted, and in the report.
+        tell = self._log.warning if self.errors[name] == 1 else self._log.debug
+        tell(str(evidence.kind), message=evidence.message, **facts)
+
+
+@asynccontextmanager
+async def _service(
+    header: RunHeader, settings: Settings, run_dir: Path
+) -> AsyncIterator[tuple[Endpoint, CredentialChain]]:
+    """Where the calls go and who signs them; a rehearsal has its own server and never real keys."""
+    if not header.rehearsal:
+        yield endpoint_of(settings), credential_chain()
+        return
+    directory = run_dir / SANDBOX
+    async with sandbox_process(directory, directory / "state.json") as url:
+        key = Credential(SANDBOX_ACCESS_KEY_ID, SANDBOX_ACCESS_KEY_SECRET, provider=SANDBOX_NAME)
+        yield resolve_endpoint("", "public", url, allow=False), FixedCredential(key)
+
+
+@contextmanager
+def _signals(pipeline: Pipeline, last_word: Callable[[], str]) -> Iterator[None]:
+    """The first signal stops new calls, the second ends the process at once."""
+    loop = asyncio.get_running_loop()
+    seen = False
+
+    def on_signal(number: signal.Signals, reason: StopReason) -> None:
+        nonlocal seen
+        if seen:
+            os.write(2, f"\n{last_word()}\n".encode())
+            os._exit(128 + number)
+        seen = True
+        get_log().warning(f"{number.name}: no new call is made; those in flight are recorded")
+        pipeline.stop(Stop(reason))
+
+    reasons = {signal.SIGINT: StopReason.SIGINT, signal.SIGTERM: StopReason.SIGTERM}
+    for number, reason in reasons.items():
+        loop.add_signal_handler(number, on_signal, number, reason)
+    try:
+        yield
+    finally:
+        for number in reasons:
+            loop.remove_signal_handler(number)
+
+
+class _Gauge:
+    """What the progress display asks for; the figures come from the ledger."""
+
+    def __init__(
+        self, faces_total: int, pipeline: Pipeline, pacer: Pacer, log: _AttemptLog
+    ) -> None:
+        self._faces_total = faces_total
+        self._pipeline = pipeline
+        self._pacer = pacer
+        self._log = log
+        self._began = asyncio.get_running_loop().time()
+        self._tally: Mapping[str, int] = {}
+        self._done_at_start: int | None = None
+
+    async def follow(self, ledger: Ledger) -> None:
+        """Keep the tally fresh until cancelled."""
+        while True:
+            try:
+                self._tally = await ledger.tally()
+            except LedgerFailed:
+                return  # the pipeline reports it
+            await asyncio.sleep(TALLY_INTERVAL_SECONDS)
+
+    def __call__(self) -> Progress:
+        now = asyncio.get_running_loop().time()
+        total = sum(self._tally.values()) or self._faces_total
+        unsent = self._tally.get(Outcome.UNSENT, 0) if self._tally else total
+        done = total - unsent
+        if self._done_at_start is None and self._tally:
+            self._done_at_start = done
+        seconds = now - self._began
+        pace = (done - (self._done_at_start or 0)) / seconds if seconds > 0 else 0.0
+        waiting = self._pacer.waiting_for
+        if not waiting and self._pipeline.in_flight:
+            waiting = "answers"
+        return Progress(
+            faces_done=done,
+            faces_total=total,
+            outcomes=self._tally,
+            calls_sent=self._log.calls_sent,
+            calls_in_flight=self._pipeline.in_flight,
+            rate_per_second=self._pacer.rate_now_per_second,
+            mean_rate_per_second=self._log.calls_sent / seconds if seconds > 0 else 0.0,
+            eta_seconds=unsent / pace if pace > 0 else None,
+            waiting=waiting,
+            errors=dict(self._log.errors),
+        )
+
+
+async def carry_out(run_dir: Path, settings: Settings, *, quiet: bool) -> Stop:
+    """Send what the ledger of ``run_dir`` still has to send; returns why it ended.
+
+    The caller holds the run's lock and has the operator's word. Raises ``GateClosed`` before the
+    first call when the ledger, the exclusion list or the quota's lock forbids it.
+    """
+    clock: Clock = SystemClock()
+    books = LedgerBooks(open_ledger(run_dir, read_only=True))
+    try:
+        header, known_holds = books.header(), books.holds()
+    finally:
+        books.close()
+    async with AsyncExitStack() as stack:
+        ledger = Ledger(open_ledger(run_dir), ThreadWriter)
+        stack.push_async_callback(ledger.close)
+        await ledger.close_open_attempts(clock.now_us())
+        holds = None
+        if settings.exclude_from:
+            holds = HoldWatch(Path(settings.exclude_from), known_holds, ledger)
+            await holds.check()
+        if not await ledger.waiting_calls():
+            return Stop(StopReason.FINISHED)
+        endpoint, credentials = await stack.enter_async_context(_service(header, settings, run_dir))
+        stack.enter_context(quota_lock(header.account, endpoint.url_base, run_dir))
+        transport = await stack.enter_async_context(
+            open_transport(endpoint.url_base, settings, clock)
+        )
+        pacer = Pacer(
+            settings.rate_per_second, outage_limit_seconds=settings.outage_limit_minutes * 60
+        )
+        client = GreenClient(
+            transport=transport,
+            endpoint=endpoint,
+            signer=signer_for(settings.signature),
+            credentials=credentials,
+            clock=clock,
+            randomness=random.SystemRandom(),
+            slot=pacer.slot,
+            client_info=settings.client_info,
+            retry_after_cap_seconds=settings.retry_after_cap_seconds,
+        )
+        log = _AttemptLog()
+        pipeline = Pipeline(
+            ledger,
+            client,
+            pacer,
+            clock,
+            log,
+            holds=holds,
+            concurrency=settings.concurrency,
+            grace_seconds=settings.grace_seconds,
+        )
+        gauge = _Gauge(header.faces, pipeline, pacer, log)
+        stack.enter_context(
+            _signals(
+                pipeline,
+                lambda: (
+                    f"{log.calls_sent} calls sent; ended at once by a second signal; what was"
+                    f" in flight is not established; to go on type: facepurge resume {run_dir}"
+                ),
+            )
+        )
+        await ledger.begin_session(clock.now_us())
+        stop = await _work(pipeline, gauge, ledger, settings, quiet=quiet)
+        if stop.reason is not StopReason.LEDGER:
+            # What was cancelled between two writes ends here, not only on resume.
+            await ledger.close_open_attempts(clock.now_us())
+            await ledger.end_session(
+                clock.now_us(), stop.reason, _sentence(stop), pacer.waits_seconds
+            )
+        return stop
+
+
+async def close_left_behind(run_dir: Path) -> None:
+    """Close the attempts a dead process left open, so that the report calls them unknown."""
+    ledger = Ledger(open_ledger(run_dir), ThreadWriter)
+    try:
+        await ledger.close_open_attempts(SystemClock().now_us())
+    finally:
+        await ledger.close()
+
+
+async def _work(
+    pipeline: Pipeline, gauge: _Gauge, ledger: Ledger, settings: Settings, *, quiet: bool
+) -> Stop:
+    async with asyncio.TaskGroup() as group:
+        watchers = [group.create_task(gauge.follow(ledger))]
+        if not quiet:
+            lines_only = settings.log_format == "json"
+            display = show(gauge, stream=sys.stderr, lines_only=lines_only)
+            watchers.append(group.create_task(display))
+        try:
+            return await pipeline.run()
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+
+
+def _sentence(stop: Stop) -> str:
+    return f"{stop.detail.rstrip('.')}; {stop.remedy}" if stop.remedy else stop.detail

@@ -1,0 +1,40 @@
+"""``facepurge report``: the report again, from the ledger."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from worker.cli.options import json_option, log_options
+from worker.cli.verb import verb
+
+EXAMPLES = """\
+facepurge report runs/20261123T185054Z-3f9a1c
+facepurge report runs/20261123T185054Z-3f9a1c --json"""
+
+
+@verb("report", examples=EXAMPLES)
+@click.argument("run_dir", metavar="RUN_DIR")
+@json_option
+@log_options
+def report(run_dir: str, *, json: bool, verbose: bool, quiet: bool, log_format: str | None) -> int:
+    """Write the report of the run in RUN_DIR again; the same ledger gives the same bytes.
+
+    Sends nothing. What a killed process left in flight is reported as unknown.
+    """
+    import asyncio  # noqa: PLC0415 (start-up: --help needs none of these)
+    from pathlib import Path  # noqa: PLC0415
+
+    from worker import telemetry  # noqa: PLC0415
+    from worker.cli.concluding import report_run  # noqa: PLC0415
+    from worker.cli.purge import close_left_behind  # noqa: PLC0415
+    from worker.ledger.database import require_ledger  # noqa: PLC0415
+    from worker.locks import run_lock  # noqa: PLC0415
+
+    telemetry.configure("json" if log_format == "json" else "console", verbose - quiet, sys.stderr)
+    directory = Path(run_dir)
+    require_ledger(directory)
+    with run_lock(directory):
+        asyncio.run(close_left_behind(directory))
+        return report_run(directory, json=json)

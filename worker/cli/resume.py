@@ -1,0 +1,127 @@
+"""``facepurge resume``: go on with a run that is not finished."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli.ending import NOTHING_SENT, known
+from worker.cli.options import (
+    config_option,
+    configuration,
+    confirmation_options,
+    json_option,
+    log_options,
+    service_options,
+)
+from worker.cli.verb import verb
+
+if TYPE_CHECKING:
+    from worker.configuration import Configuration
+    from worker.report.interface import RunHeader
+    from worker.settings import Settings
+
+EXAMPLES = """\
+facepurge resume runs/20261123T185054Z-3f9a1c
+facepurge resume runs/20261123T185054Z-3f9a1c --confirm 4711 --rate 5"""
+
+
+@verb("resume", examples=EXAMPLES)
+@click.argument("run_dir", metavar="RUN_DIR")
+@confirmation_options
+@service_options
+@config_option
+@log_options
+@json_option
+@click.pass_context
+def resume(
+    ctx: click.Context,
+    /,
+    run_dir: str,
+    *,
+    yes: bool,
+    confirm: int | None,
+    json: bool,
+    verbose: bool,
+    quiet: bool,
+    **_settings: object,
+) -> int:
+    """Send what the run in RUN_DIR has not sent yet, and nothing else.
+
+    What was in flight when a process died stays unknown. The settings are those of the run;
+    flags, environment and --config change them, but never the account or the endpoint.
+    """
+    from pathlib import Path  # noqa: PLC0415 (start-up: --help needs none of these)
+
+    from worker import telemetry  # noqa: PLC0415
+    from worker.cli import consent  # noqa: PLC0415
+    from worker.cli.concluding import conclude_run, report_run  # noqa: PLC0415
+    from worker.cli.planning import counted  # noqa: PLC0415
+    from worker.ledger.books import LedgerBooks  # noqa: PLC0415
+    from worker.ledger.database import open_ledger, require_ledger  # noqa: PLC0415
+    from worker.locks import run_lock  # noqa: PLC0415
+
+    directory = Path(run_dir)
+    with known(NOTHING_SENT), consent.terminating():
+        require_ledger(directory)
+        books = LedgerBooks(open_ledger(directory, read_only=True))
+        try:
+            header, waiting = books.header(), books.faces_waiting()
+        finally:
+            books.close()
+        settings = _settings_of(header, configuration(ctx))
+        telemetry.configure(settings.log_format, verbose - quiet, sys.stderr)
+        if not waiting:
+            with run_lock(directory):
+                return report_run(directory, json=json)
+        if not header.rehearsal:
+            _same_target(header, settings)
+        consent.obtain(
+            [f"  {counted(waiting, 'face')} of run {header.run_id} not sent yet"],
+            waiting,
+            yes=yes or header.rehearsal,
+            confirm=confirm,
+            stdin_is_a_source=False,
+            quiet=quiet,
+        )
+    return conclude_run(directory, settings, json=json, quiet=quiet)
+
+
+def _settings_of(header: RunHeader, given: Configuration) -> Settings:
+    """The run's own settings, with what was said about this session laid over them."""
+    import msgspec  # noqa: PLC0415 (start-up)
+
+    from worker.limits import check  # noqa: PLC0415
+    from worker.settings import Settings  # noqa: PLC0415
+
+    stored = msgspec.convert(header.settings, Settings)
+    said = {
+        key: getattr(given.settings, key)
+        for key, origin in given.origins.items()
+        if origin != "default"
+    }
+    settings = msgspec.structs.replace(stored, **said)
+    check(settings, given.origins)
+    return settings
+
+
+def _same_target(header: RunHeader, settings: Settings) -> None:
+    """A run belongs to its account and endpoint. Raises ``GateClosed`` naming the difference."""
+    from worker.cli import purge  # noqa: PLC0415 (start-up)
+    from worker.errors import GateClosed  # noqa: PLC0415
+
+    remedy = "use the account and endpoint of the run, or plan a new run from the original input"
+    address = purge.endpoint_of(settings).url_base
+    if address != header.endpoint:
+        raise GateClosed(
+            f"the run belongs to {header.endpoint}, and the settings now say {address}", remedy
+        )
+    account = purge.account_of(settings)
+    if account != header.account:
+        raise GateClosed(
+            f"the run belongs to account {header.account}, and the credentials now are of"
+            f" {account}",
+            remedy,
+        )

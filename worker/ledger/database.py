@@ -1,0 +1,125 @@
+"""The ledger's file: how it is created, opened, recognised and refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from worker.errors import GateClosed
+
+APPLICATION_ID = 0x66616365
+"""Marks the file as ours in SQLite's header ("face")."""
+
+SCHEMA_VERSION = 1
+FILE_NAME = "ledger.sqlite3"
+DRAFT_NAME = "ledger.sqlite3.planning"
+
+WAITING, CLAIMED, SETTLED = 0, 1, 2
+"""States of a call."""
+
+
+def query(connection: apsw.Connection, sql: str, bindings: apsw.Bindings = ()) -> Any:
+    """Run one statement; rows come untyped, their shapes stand beside each statement."""
+    return connection.execute(sql, bindings)
+
+
+def seal(run_id: str, call_no: int, person_id: str, face_ids: list[str]) -> bytes:
+    """Digest that ties a call to its run: a flipped bit in an ID must never be sent."""
+    text = json.dumps([run_id, call_no, person_id, face_ids], ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def create_draft(path: Path) -> apsw.Connection:
+    """A fresh, private file for planning; durable only once it is sealed and renamed."""
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+    connection = apsw.Connection(str(path))
+    for pragma in (
+        f"application_id = {APPLICATION_ID}",
+        f"user_version = {SCHEMA_VERSION}",
+        "journal_mode = OFF",
+        "synchronous = OFF",
+        "locking_mode = EXCLUSIVE",
+        "temp_store = FILE",
+        "cache_size = -32000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    schema = (files(__package__) / "schema.sql").read_text()
+    connection.execute(schema)
+    return connection
+
+
+def _damaged(path: Path, what: str) -> GateClosed:
+    return GateClosed(
+        f"{path}: {what}; nothing was sent",
+        "restore the run directory from a copy, or plan a new run from the original input"
+        " (faces that are already gone cost one call per person)",
+    )
+
+
+def _recognise(connection: apsw.Connection, path: Path) -> None:
+    application_id = connection.pragma("application_id")
+    version = connection.pragma("user_version")
+    if application_id != APPLICATION_ID:
+        raise _damaged(path, "this is a SQLite file, but not a ledger of facepurge")
+    if version != SCHEMA_VERSION:
+        raise GateClosed(
+            f"{path}: the ledger has format {version}, this program knows format"
+            f" {SCHEMA_VERSION}; nothing was sent",
+            "use the version of facepurge that wrote it (see its report/summary.json)",
+        )
+    (complaint,) = query(connection, "PRAGMA quick_check(1)").fetchone()
+    if complaint != "ok":
+        raise _damaged(path, f"the ledger is damaged ({str(complaint).splitlines()[-1]})")
+
+
+def require_ledger(run_dir: Path) -> Path:
+    """The path of the ledger of ``run_dir``; raises ``GateClosed`` when there is none."""
+    path = run_dir / FILE_NAME
+    if not path.is_file() or path.is_symlink():
+        raise GateClosed(
+            f"{run_dir}: there is no ledger of a run here ({FILE_NAME}); nothing was sent",
+            "name the directory of a run (runs/<run-id>), or start one: facepurge run SOURCE...",
+        )
+    return path
+
+
+def open_ledger(run_dir: Path, *, read_only: bool = False) -> apsw.Connection:
+    """Open the ledger of ``run_dir``.
+
+    Raises ``GateClosed`` when there is none, or when it is not whole, not ours, or of another
+    version.
+    """
+    path = require_ledger(run_dir)
+    # A read-only connection could not recover the write-ahead log a crash has left.
+    connection = None
+    try:
+        connection = apsw.Connection(
+            str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
+        )
+        connection.set_busy_timeout(5000)
+        _recognise(connection, path)
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -16000")
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise _damaged(path, f"the ledger is damaged ({error})") from error
+    except apsw.Error as error:
+        raise GateClosed(
+            f"{path}: the ledger cannot be opened ({error}); nothing was sent",
+            "check the owner, the permissions and the free space of the run directory",
+        ) from error
+    except BaseException:
+        if connection is not None:
+            connection.close()
+        raise
+    return connection

@@ -1,0 +1,298 @@
+"""The ledger while it is being planned: rows go in once, calls come out in a fixed order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import apsw
+import msgspec
+
+from worker.errors import FacepurgeError
+from worker.holds import Holds
+from worker.ledger.database import DRAFT_NAME, FILE_NAME, WAITING, create_draft, query, seal
+from worker.model import Entry, Outcome, SourceSummary
+from worker.plan import SHOWN_REJECTIONS, PlanFigures, Rejection
+
+BATCH_ROWS = 10_000
+
+INSERT_ROW = "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+# Rows on the exclusion list, by person or by pair.
+HOLD_ROWS = """
+UPDATE row SET fate = 'held', reason = 'on the exclusion list'
+WHERE fate = '' AND (
+  EXISTS (SELECT 1 FROM hold h WHERE h.person_id = row.person_id AND h.face_id = '')
+  OR EXISTS (SELECT 1 FROM hold h WHERE h.person_id = row.person_id AND h.face_id = row.face_id))
+"""
+
+# Every readable pair, all its rows together, the first row first.
+SORTED_ROWS = """
+SELECT person_id, face_id, row_no, fate FROM row WHERE fate IN ('', 'held')
+ORDER BY person_id, face_id, row_no
+"""
+
+# Distinct pairs; a face under two persons has two of them.
+CREATE_PAIR = """
+CREATE TEMP TABLE pair (
+  person_id TEXT, face_id TEXT, first_row INTEGER, fate TEXT, PRIMARY KEY (person_id, face_id)
+) STRICT, WITHOUT ROWID
+"""
+FIND_CLASHES = """
+CREATE TEMP TABLE clash AS SELECT face_id FROM pair GROUP BY face_id HAVING COUNT(*) > 1
+"""
+MARK_CONFLICT_ROWS = """
+UPDATE row SET fate = 'conflict', reason = 'the same face appears under another person too'
+WHERE fate = '' AND face_id IN (SELECT face_id FROM clash)
+"""
+DROP_CONFLICT_PAIRS = "DELETE FROM pair WHERE face_id IN (SELECT face_id FROM clash)"
+
+# What is to be sent: persons in the order of their first row, faces likewise.
+ORDERED_PAIRS = """
+SELECT person_id, face_id, first_row,
+       MIN(first_row) OVER (PARTITION BY person_id) AS person_first_row
+FROM pair WHERE fate = '' ORDER BY person_first_row, first_row
+"""
+
+REJECTED_ROWS = """
+SELECT s.name, r.line, r.fault, r.reason FROM row r LEFT JOIN source s USING (source_no)
+WHERE r.fate IN ('invalid', 'conflict') ORDER BY r.row_no
+"""
+
+
+class LedgerDraft:
+    """Implements ``worker.plan.Draft`` in a file that becomes the ledger only when sealed.
+
+    Planning killed at any moment leaves a file under another name, which the next start throws
+    away; a ledger that lacks rows never exists.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._path = run_dir / DRAFT_NAME
+        try:
+            self._connection = create_draft(self._path)
+        except (OSError, apsw.Error) as error:
+            raise self._unwritable(error) from error
+        self._connection.execute("BEGIN")
+        self._rows = 0
+        self._records = 0
+        self._blank_lines = 0
+        self._last_record: tuple[int, int] | None = None
+        self._sealed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._sealed:
+            self._connection.close()
+            self._path.unlink(missing_ok=True)
+
+    def _unwritable(self, error: Exception) -> FacepurgeError:
+        return FacepurgeError(
+            f"{self._path}: the plan could not be written ({error}); nothing was sent",
+            "make room or choose another place with --run-dir DIR, then start again",
+        )
+
+    def add_entries(self, source_no: int, entries: Iterable[Entry]) -> None:
+        """Append entries of one source, in input order."""
+        batch = []
+        for record, line, label, person_id, face_id, reason, column, carried in entries:
+            if self._last_record != (source_no, record):
+                self._last_record = (source_no, record)
+                self._records += 1
+            batch.append(
+                (
+                    self._rows,
+                    self._records - 1,
+                    source_no,
+                    line,
+                    label,
+                    person_id,
+                    face_id,
+                    "invalid" if reason else "",
+                    reason,
+                    column,
+                    carried,
+                )
+            )
+            self._rows += 1
+        try:
+            self._connection.executemany(INSERT_ROW, batch)
+        except apsw.Error as error:
+            raise self._unwritable(error) from error
+
+    def add_source(self, source_no: int, summary: SourceSummary) -> None:
+        """Note what a source held, once it was read to its end."""
+        self._blank_lines += summary.blank_lines
+        self._connection.execute(
+            "INSERT INTO source VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                source_no,
+                summary.name,
+                summary.format,
+                summary.sha256,
+                summary.byte_count,
+                summary.records,
+                summary.entries,
+                summary.blank_lines,
+                msgspec.json.encode(summary.carried_columns).decode(),
+            ),
+        )
+
+    def add_holds(self, holds: Holds) -> None:
+        """Take rows on the exclusion list out of the plan."""
+        if holds.entries:
+            self._connection.executemany("INSERT INTO hold VALUES (?, ?)", sorted(holds.entries))
+            self._connection.execute(HOLD_ROWS)
+
+    def arrange(self, run_id: str, faces_per_call: int) -> PlanFigures:
+        """Group, drop repeats, set conflicts aside, and put the calls into their order."""
+        try:
+            repeats = self._pair_up()
+            self._set_conflicts_aside()
+            persons, faces, calls, oversized, largest = self._line_up(run_id, faces_per_call)
+        except apsw.Error as error:
+            raise self._unwritable(error) from error
+        fates = dict(
+            query(self._connection, "SELECT fate, COUNT(*) FROM row WHERE fate <> '' GROUP BY fate")
+        )
+        reasons = query(
+            self._connection,
+            "SELECT reason, COUNT(*) AS n FROM row WHERE fate = 'invalid' GROUP BY reason"
+            " ORDER BY n DESC, reason",
+        ).fetchall()
+        first = [
+            rejection
+            for rejection, _ in zip(self.rejections(), range(SHOWN_REJECTIONS), strict=False)
+        ]
+        return PlanFigures(
+            rows=self._rows,
+            records=self._records,
+            blank_lines=self._blank_lines,
+            persons=persons,
+            faces=faces,
+            calls=calls,
+            repeats=repeats,
+            held=fates.get("held", 0),
+            conflicts=fates.get("conflict", 0),
+            invalid=fates.get("invalid", 0),
+            invalid_by_reason=tuple((reason, count) for reason, count in reasons),
+            rejections=tuple(first),
+            oversized_persons=oversized,
+            largest_person_faces=largest,
+        )
+
+    def _pair_up(self) -> int:
+        """Fill ``pair`` and ``repeat`` from the sorted rows; returns the number of repeats."""
+        self._connection.execute(CREATE_PAIR)
+        pairs: list[tuple[str, str, int, str]] = []
+        repeats: list[tuple[int, int]] = []
+        repeat_count = 0
+        last: tuple[str, str] | None = None
+        first_row = 0
+        for person_id, face_id, row_no, fate in query(self._connection, SORTED_ROWS):
+            if (person_id, face_id) == last:
+                repeats.append((row_no, first_row))
+                repeat_count += 1
+            else:
+                last, first_row = (person_id, face_id), row_no
+                pairs.append((person_id, face_id, row_no, fate))
+            if len(pairs) + len(repeats) >= BATCH_ROWS:
+                self._store_pairs(pairs, repeats)
+        self._store_pairs(pairs, repeats)
+        return repeat_count
+
+    def _store_pairs(
+        self, pairs: list[tuple[str, str, int, str]], repeats: list[tuple[int, int]]
+    ) -> None:
+        self._connection.executemany("INSERT INTO pair VALUES (?, ?, ?, ?)", pairs)
+        self._connection.executemany("INSERT INTO repeat VALUES (?, ?)", repeats)
+        pairs.clear()
+        repeats.clear()
+
+    def _set_conflicts_aside(self) -> None:
+        self._connection.execute(FIND_CLASHES)
+        if self._connection.execute("SELECT 1 FROM clash LIMIT 1").fetchone():
+            self._connection.execute(MARK_CONFLICT_ROWS)
+            self._connection.execute(DROP_CONFLICT_PAIRS)
+
+    def _line_up(self, run_id: str, faces_per_call: int) -> tuple[int, int, int, int, int]:
+        """Write calls and faces; returns persons, faces, calls, oversized persons, largest."""
+        persons = face_no = call_no = oversized = largest = 0
+        ordered = query(self._connection, ORDERED_PAIRS)
+        for person_id, group in groupby(ordered, key=lambda pair: pair[0]):
+            pairs = [(face_id, first_row) for _, face_id, first_row, _ in group]
+            persons += 1
+            largest = max(largest, len(pairs))
+            oversized += len(pairs) > faces_per_call
+            for start in range(0, len(pairs), faces_per_call):
+                part = pairs[start : start + faces_per_call]
+                face_ids = [face_id for face_id, _ in part]
+                self._connection.execute(
+                    "INSERT INTO call VALUES (?, ?, ?, ?)",
+                    (call_no, person_id, WAITING, seal(run_id, call_no, person_id, face_ids)),
+                )
+                self._connection.executemany(
+                    "INSERT INTO face VALUES (?, ?, ?, ?, 'unsent', '', 0, NULL, NULL)",
+                    [
+                        (face_no + offset, call_no, first_row, face_id)
+                        for offset, (face_id, first_row) in enumerate(part)
+                    ],
+                )
+                face_no += len(part)
+                call_no += 1
+        if face_no:
+            self._connection.execute(
+                "INSERT INTO tally VALUES (?, ?)", (str(Outcome.UNSENT), face_no)
+            )
+        return persons, face_no, call_no, oversized, largest
+
+    def rejections(self) -> Iterator[Rejection]:
+        """Every row refused or in conflict, in input order."""
+        for source, line, fault, reason in query(self._connection, REJECTED_ROWS):
+            yield Rejection(f"{source}:{line}:{fault}" if fault else f"{source}:{line}", reason)
+
+    def world(self) -> Iterator[tuple[str, list[str]]]:
+        """Every readable person with all faces the input names: what a rehearsal begins with."""
+        pairs = query(
+            self._connection,
+            "SELECT DISTINCT person_id, face_id FROM row WHERE fate <> 'invalid'"
+            " ORDER BY person_id, face_id",
+        )
+        for person_id, group in groupby(pairs, key=lambda pair: pair[0]):
+            yield person_id, [face_id for _, face_id in group]
+
+    def seal(self, header: Mapping[str, object]) -> None:
+        """Make the plan durable: from here on the run can be resumed after anything.
+
+        Raises ``FacepurgeError`` when the disk refuses; nothing was sent then.
+        """
+        try:
+            self._connection.executemany(
+                "INSERT INTO run VALUES (?, ?)",
+                [(key, msgspec.json.encode(value).decode()) for key, value in header.items()],
+            )
+            self._connection.execute("COMMIT")
+            self._connection.close()
+            for path in (self._path, self._run_dir):
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                if path == self._path:
+                    path.rename(self._run_dir / FILE_NAME)
+            self._sealed = True
+        except (OSError, apsw.Error) as error:
+            raise self._unwritable(error) from error

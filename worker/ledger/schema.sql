@@ -1,0 +1,119 @@
+-- The ledger of one run. IDs are TEXT in STRICT tables: any other affinity eats leading zeros.
+-- Times are INTEGER microseconds since the epoch, UTC.
+
+-- What was fixed when the plan became durable; values are JSON.
+CREATE TABLE run (
+  key   TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The sources in the order they were named; carried_columns is a JSON array of names.
+CREATE TABLE source (
+  source_no       INTEGER PRIMARY KEY,
+  name            TEXT NOT NULL,
+  format          TEXT NOT NULL,
+  sha256          TEXT NOT NULL,
+  byte_count      INTEGER NOT NULL,
+  records         INTEGER NOT NULL,
+  entries         INTEGER NOT NULL,
+  blank_lines     INTEGER NOT NULL,
+  carried_columns TEXT NOT NULL
+) STRICT;
+
+-- The row map: one row per face of each record, in input order; never changed after the plan.
+CREATE TABLE row (
+  row_no    INTEGER PRIMARY KEY,
+  record_no INTEGER NOT NULL,
+  source_no INTEGER NOT NULL,
+  line      INTEGER NOT NULL,
+  label     TEXT NOT NULL,
+  person_id TEXT NOT NULL,
+  face_id   TEXT NOT NULL,
+  fate      TEXT NOT NULL,  -- '' for what may be sent, otherwise invalid, conflict or held
+  reason    TEXT NOT NULL,
+  fault     TEXT NOT NULL,  -- the column or key at fault where fate is invalid
+  carried   TEXT NOT NULL
+) STRICT;
+
+-- Rows whose pair had appeared before, with the first row of that pair.
+CREATE TABLE repeat (
+  row_no    INTEGER PRIMARY KEY,
+  first_row INTEGER NOT NULL
+) STRICT;
+
+-- The exclusion list as far as this run knows it; face_id '' means the whole person.
+CREATE TABLE hold (
+  person_id TEXT NOT NULL,
+  face_id   TEXT NOT NULL,
+  PRIMARY KEY (person_id, face_id)
+) STRICT, WITHOUT ROWID;
+
+-- The queue: one call per person, or more above the service's maximum of faces.
+CREATE TABLE call (
+  call_no   INTEGER PRIMARY KEY,
+  person_id TEXT NOT NULL,
+  state     INTEGER NOT NULL,  -- 0 waiting, 1 claimed, 2 settled
+  seal      BLOB NOT NULL      -- digest over run, person and faces, checked at every claim
+) STRICT;
+CREATE INDEX call_waiting ON call (call_no) WHERE state = 0;
+CREATE INDEX call_claimed ON call (call_no) WHERE state = 1;
+CREATE INDEX call_person ON call (person_id);
+
+-- The faces of each call with their standing, which worker.fold derives from the evidence.
+CREATE TABLE face (
+  face_no       INTEGER PRIMARY KEY,  -- faces of one call are adjacent
+  call_no       INTEGER NOT NULL,
+  first_row     INTEGER NOT NULL,
+  face_id       TEXT NOT NULL,
+  outcome       TEXT NOT NULL,
+  code          TEXT NOT NULL,
+  attempts      INTEGER NOT NULL,
+  first_sent_us INTEGER,
+  decided_by    INTEGER              -- ending.seq
+) STRICT;
+CREATE UNIQUE INDEX face_first_row ON face (first_row);
+CREATE INDEX face_call ON face (call_no);
+
+-- Attempts, written before the first byte of their request; append-only.
+-- attempt.seq and ending.seq are drawn from one counter: they tell what came after what.
+CREATE TABLE attempt (
+  seq         INTEGER PRIMARY KEY,
+  call_no     INTEGER NOT NULL,
+  operation   TEXT NOT NULL,
+  nonce       TEXT NOT NULL,
+  body_sha256 TEXT NOT NULL,
+  face_ids    TEXT NOT NULL,  -- JSON array
+  opened_us   INTEGER NOT NULL
+) STRICT;
+CREATE INDEX attempt_call ON attempt (call_no);
+
+-- How attempts ended; append-only.
+CREATE TABLE ending (
+  seq                 INTEGER PRIMARY KEY,
+  attempt_seq         INTEGER NOT NULL UNIQUE,
+  kind                TEXT NOT NULL,
+  ended_us            INTEGER NOT NULL,
+  sent_us             INTEGER,
+  http_status         INTEGER,
+  code                TEXT NOT NULL,
+  message             TEXT NOT NULL,
+  request_id          TEXT NOT NULL,
+  listed              TEXT NOT NULL,  -- JSON array
+  retry_after_seconds REAL
+) STRICT;
+
+-- Distinct faces per outcome, kept in the same transactions as the faces themselves.
+CREATE TABLE tally (
+  outcome TEXT PRIMARY KEY,
+  faces   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Each stretch of work on the run; an end that is missing means that the process died.
+CREATE TABLE session (
+  session_no  INTEGER PRIMARY KEY,
+  started_us  INTEGER NOT NULL,
+  ended_us    INTEGER,
+  stop_reason TEXT,
+  detail      TEXT NOT NULL,
+  waits       TEXT NOT NULL  -- JSON object: reason to seconds
+) STRICT;

@@ -1,0 +1,105 @@
+"""The plan: what would be sent, worked out before anything is.
+
+Rows of all sources are merged by person, repeated pairs are dropped, faces that appear under two
+persons are set aside, and each person becomes one call (more only above the service's documented
+maximum of 20 faces per person), in the order of first appearance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from worker.holds import Holds
+from worker.model import Entry, SourceSummary
+from worker.sources.interface import Source
+
+FACES_PER_CALL = 20
+"""The documented maximum of faces of one person, hence the natural size of one call."""
+
+SHOWN_REJECTIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row that will not be sent as it is."""
+
+    place: str
+    """``source:line`` or ``source:line:column``."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFigures:
+    """The plan in numbers."""
+
+    rows: int
+    """Faces read plus records without a readable face."""
+    records: int
+    blank_lines: int
+    persons: int
+    """Distinct persons with something to send."""
+    faces: int
+    """Distinct (person, face) pairs to send."""
+    calls: int
+    repeats: int
+    """Rows whose pair had appeared before."""
+    held: int
+    """Rows on the exclusion list."""
+    conflicts: int
+    """Rows whose face appears under more than one person."""
+    invalid: int
+    """Rows refused."""
+    invalid_by_reason: tuple[tuple[str, int], ...]
+    """Most frequent first."""
+    rejections: tuple[Rejection, ...]
+    """The first rows refused or in conflict, in input order."""
+    oversized_persons: int
+    """Persons with more faces than the service documents as possible."""
+    largest_person_faces: int
+
+    def duration_seconds(self, rate_per_second: float) -> float:
+        """How long the calls take at ``rate_per_second`` when none has to be repeated."""
+        return self.calls / rate_per_second
+
+
+class Draft(Protocol):
+    """Where a plan is put together; the ledger provides it."""
+
+    def add_entries(self, source_no: int, entries: Iterable[Entry]) -> None: ...
+
+    def add_source(self, source_no: int, summary: SourceSummary) -> None: ...
+
+    def add_holds(self, holds: Holds) -> None: ...
+
+    def arrange(self, run_id: str, faces_per_call: int) -> PlanFigures:
+        """Group, drop repeats, set conflicts aside, and put the calls into their order."""
+        ...
+
+    def rejections(self) -> Iterator[Rejection]:
+        """Every row refused or in conflict, in input order."""
+        ...
+
+
+def draw_up(
+    sources: Sequence[Source],
+    holds: Holds,
+    draft: Draft,
+    run_id: str,
+    progress: Callable[[int], None],
+) -> PlanFigures:
+    """Read all of ``sources`` into ``draft`` and arrange the calls.
+
+    ``progress`` is told the number of rows read so far. Raises ``worker.errors.InputRefused`` from
+    a source that cannot be trusted as a whole; the draft is worthless then.
+    """
+    rows = 0
+    for source_no, source in enumerate(sources):
+        for entries in source.entries():
+            draft.add_entries(source_no, entries)
+            rows += len(entries)
+            progress(rows)
+        draft.add_source(source_no, source.summary())
+    draft.add_holds(holds)
+    return draft.arrange(run_id, FACES_PER_CALL)

@@ -1,0 +1,75 @@
+"""The input's other columns, on their way into CSV cells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from worker.report.cells import harmless
+
+RESULT_COLUMNS = (
+    "job_id",
+    "source",
+    "line",
+    "person_id",
+    "face_id",
+    "outcome",
+    "code",
+    "message",
+    "request_id",
+    "attempts",
+    "first_sent_at",
+    "finished_at",
+    "duplicate_of",
+)
+REMEDY_COLUMN = "remedy"
+
+_TAKEN = frozenset(
+    # Besides our own names those that a source would take for an ID column: failures.csv is input.
+    {*RESULT_COLUMNS, REMEDY_COLUMN, "personId", "faceId", "face_ids", "faceIds", "jobId"}
+)
+
+_TEXTS = msgspec.json.Decoder(dict[str, str])
+_RAWS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TEXT = msgspec.json.Decoder(str)
+
+
+def carried_headers(names: Iterable[str]) -> tuple[str, ...]:
+    """Column names that collide neither with ours nor with each other, made harmless."""
+    headers: list[str] = []
+    used = set(_TAKEN)
+    for name in names:
+        header = harmless(name)
+        while header in used:
+            header = f"input_{header}"
+        used.add(header)
+        headers.append(header)
+    return tuple(headers)
+
+
+def carried_cells(carried: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The values of ``names`` in one record's JSON object, ``""`` where it has none.
+
+    Text is given as it is, anything else as the JSON text the record held.
+    """
+    values = _values(carried) if carried else {}
+    return tuple([values.get(name, "") for name in names])
+
+
+def _values(carried: str) -> dict[str, str]:
+    try:
+        return _TEXTS.decode(carried)
+    except msgspec.MsgspecError:
+        return {name: _value(bytes(raw)) for name, raw in _RAWS.decode(carried).items()}
+
+
+def _value(raw: bytes) -> str:
+    if not raw.startswith(b'"'):
+        return raw.decode()
+    try:
+        return _TEXT.decode(raw)
+    except msgspec.MsgspecError:
+        # Half of a surrogate pair, written as an escape: only the standard reader takes it.
+        return str(json.loads(raw))

@@ -1,0 +1,208 @@
+"""Files that appear whole or not at all.
+
+Every file is written under a temporary name in its own directory, synced, and renamed only when
+all of them are complete; so a disk that fills up leaves the old report, or none. The directory is
+locked while that happens: a second writer waits, and what a killed one left behind is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from worker.errors import ReportFailed
+
+_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A finished file, as ``index.json`` lists it."""
+
+    name: str
+    rows: int
+    """Records, without a header line."""
+    bytes: int
+    sha256: str
+
+
+class ReportFile:
+    """A file under its temporary name. ``write`` and ``seal`` raise ``ReportFailed``."""
+
+    def __init__(self, directory: ReportDirectory, name: str) -> None:
+        self.name = name
+        self.rows = 0
+        self._directory = directory
+        self._digest = hashlib.sha256()
+        self._byte_count = 0
+        with directory.failing(name):
+            self._descriptor = directory.create(name)
+
+    def write(self, data: bytes, rows: int = 0) -> None:
+        """Append ``data``, which holds ``rows`` whole records."""
+        with self._directory.failing(self.name):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        self._digest.update(data)
+        self._byte_count += len(data)
+        self.rows += rows
+
+    def seal(self) -> FileEntry:
+        """Everything on disk, still under the temporary name."""
+        with self._directory.failing(self.name):
+            os.fsync(self._descriptor)
+            self.close()
+        return FileEntry(self.name, self.rows, self._byte_count, self._digest.hexdigest())
+
+    def close(self) -> None:
+        """Let go of the file; a second time does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class ReportDirectory:
+    """The directory of a report, locked and 0700 while it is open as a context.
+
+    Raises ``ReportFailed`` where the directory or one of ``names`` is a link, or cannot be used.
+    """
+
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
+        self.path = path
+        self._names = names
+        self._descriptor = -1
+        self._files: list[ReportFile] = []
+
+    def __enter__(self) -> Self:
+        if self.path.is_symlink():
+            raise self.failure("", "it is a symbolic link")
+        with self.failing(""):
+            with contextlib.suppress(FileExistsError):
+                self.path.mkdir(mode=0o700)
+            self._descriptor = os.open(
+                self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            )
+        try:
+            with self.failing(""):
+                os.fchmod(self._descriptor, 0o700)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            for name in self._names:
+                self._refuse_link(name)
+                with self.failing(name):
+                    self._remove(self._temporary(name))
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            for file in self._files:
+                file.close()
+                with contextlib.suppress(OSError):
+                    self._remove(self._temporary(file.name))
+        finally:
+            os.close(self._descriptor)
+
+    def file(self, name: str) -> ReportFile:
+        """A new file that will be called ``name``."""
+        file = ReportFile(self, name)
+        self._files.append(file)
+        return file
+
+    def create(self, name: str) -> int:
+        """A descriptor of a new, empty file under ``name``'s temporary name, mode 0600."""
+        descriptor = os.open(
+            self._temporary(name), _NEW_FILE | os.O_WRONLY, 0o600, dir_fd=self._descriptor
+        )
+        os.fchmod(descriptor, 0o600)
+        return descriptor
+
+    def scratch(self) -> IO[bytes]:
+        """An unnamed file on the report's disk, gone when closed. Raises ``OSError``."""
+        name = self._temporary("scratch")
+        self._remove(name)
+        descriptor = os.open(name, _NEW_FILE | os.O_RDWR, 0o600, dir_fd=self._descriptor)
+        os.unlink(name, dir_fd=self._descriptor)
+        return os.fdopen(descriptor, "w+b")
+
+    def scratch_path(self, name: str) -> str:
+        """The path of a new, empty file on the report's disk, until ``discard``."""
+        with self.failing(""):
+            self._remove(self._temporary(name))
+            os.close(self.create(name))
+        return str(self.path / self._temporary(name))
+
+    def discard(self, name: str) -> None:
+        """Remove what ``scratch_path`` gave."""
+        with contextlib.suppress(OSError):
+            self._remove(self._temporary(name))
+
+    def publish(self) -> None:
+        """Give every sealed file its name, in the order in which they were begun."""
+        for file in self._files:
+            with self.failing(file.name):
+                os.rename(
+                    self._temporary(file.name),
+                    file.name,
+                    src_dir_fd=self._descriptor,
+                    dst_dir_fd=self._descriptor,
+                )
+        with self.failing(""):
+            os.fsync(self._descriptor)
+
+    @contextlib.contextmanager
+    def failing(self, name: str) -> Iterator[None]:
+        """Any ``OSError`` inside becomes a ``ReportFailed`` about the file ``name``."""
+        try:
+            yield
+        except OSError as error:
+            raise self.failure(name, error.strerror or str(error), full=_is_full(error)) from error
+
+    def failure(self, name: str, cause: str, *, full: bool = False) -> ReportFailed:
+        """What is raised when ``name`` (``""``: the directory) cannot be written."""
+        place = self.path / name if name else self.path
+        first = "free some space on that disk" if full else "mend that"
+        command = f"facepurge report {shlex.quote(str(self.path.parent))}"
+        return ReportFailed(
+            f"{place}: the report could not be written ({cause}); the ledger is whole",
+            f"{first}, then type: {command}",
+        )
+
+    @staticmethod
+    def _temporary(name: str) -> str:
+        return f".{name}.tmp"
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._descriptor)
+
+    def _refuse_link(self, name: str) -> None:
+        try:
+            mode = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self.failure(name, error.strerror or str(error)) from error
+        if not stat.S_ISREG(mode):
+            raise self.failure(name, "it is a link or something else that is not a plain file")
+
+
+def _is_full(error: OSError) -> bool:
+    return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

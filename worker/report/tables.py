@@ -1,0 +1,120 @@
+"""The three CSV files: every result, those that can be sent again, those that never could."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from worker.model import SENDABLE_AGAIN, Outcome
+from worker.report.carried import REMEDY_COLUMN, RESULT_COLUMNS, carried_cells, carried_headers
+from worker.report.cells import harmless_column
+from worker.report.files import ReportFile
+from worker.report.interface import Line
+from worker.report.remedies import remedy_for
+from worker.report.times import iso_utc
+
+_REJECTED = frozenset({Outcome.CONFLICT, Outcome.INVALID})
+_OUTCOME = RESULT_COLUMNS.index("outcome")
+_CODE = RESULT_COLUMNS.index("code")
+_OWN = len(RESULT_COLUMNS)
+
+Row = tuple[str | int, ...]
+
+
+class Tables:
+    """Writes ``results.csv``, ``failures.csv`` and ``rejected.csv`` side by side."""
+
+    def __init__(
+        self,
+        results: ReportFile,
+        failures: ReportFile,
+        rejected: ReportFile,
+        carried_columns: Iterable[str],
+    ) -> None:
+        self._results = results
+        self._failures = failures
+        self._rejected = rejected
+        self._names = tuple(dict.fromkeys(carried_columns))
+        self._record_no = -1
+        self._cells: tuple[str, ...] = ()
+        headers = carried_headers(self._names)
+        results.write(_encoded([(*RESULT_COLUMNS, *headers)]))
+        failures.write(_encoded([(*RESULT_COLUMNS, REMEDY_COLUMN, *headers)]))
+        rejected.write(_encoded([(*RESULT_COLUMNS, *headers)]))
+
+    def add(self, batch: Sequence[Line]) -> None:
+        """Write the lines of one batch to the tables in which they belong."""
+        rows = self._rows(batch)
+        self._results.write(_encoded(rows), len(rows))
+        again = [
+            (*row[:_OWN], remedy_for(line.outcome, line.code), *row[_OWN:])
+            for line, row in zip(batch, rows, strict=True)
+            if line.outcome in SENDABLE_AGAIN
+        ]
+        if again:
+            self._failures.write(_encoded(again), len(again))
+        never = [row for row in rows if row[_OUTCOME] in _REJECTED]
+        if never:
+            self._rejected.write(_encoded(never), len(never))
+
+    def _rows(self, batch: Sequence[Line]) -> list[Row]:
+        (
+            _,
+            labels,
+            sources,
+            numbers,
+            persons,
+            faces,
+            outcomes,
+            codes,
+            messages,
+            request_ids,
+            attempts,
+            first_sent,
+            finished,
+            duplicates,
+            _,
+        ) = zip(*batch, strict=True)
+        return list(
+            zip(
+                harmless_column(labels),
+                harmless_column(sources),
+                numbers,
+                persons,
+                faces,
+                harmless_column(outcomes),
+                harmless_column(codes),
+                harmless_column(messages),
+                harmless_column(request_ids),
+                attempts,
+                ["" if us is None else iso_utc(us) for us in first_sent],
+                ["" if us is None else iso_utc(us) for us in finished],
+                harmless_column(duplicates),
+                *map(harmless_column, self._carried(batch)),
+                strict=True,
+            )
+        )
+
+    def _carried(self, batch: Sequence[Line]) -> Iterable[tuple[str, ...]]:
+        if not self._names:
+            return ()
+        cells = []
+        for line in batch:
+            if line.record_no != self._record_no:
+                self._record_no = line.record_no
+                self._cells = carried_cells(line.carried, self._names)
+            cells.append(self._cells)
+        return zip(*cells, strict=True)
+
+
+def _encoded(rows: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    encoded = text.getvalue()
+    if "\r" in encoded:
+        # Only an ID can hold one, and up to Python 3.12 the writer would not quote it for that.
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
+        encoded = text.getvalue()
+    return encoded.encode()

@@ -1,0 +1,58 @@
+"""Everything a sandbox can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from worker.errors import UsageRefused
+from worker.sandbox.facts import Facts
+from worker.sandbox.faults import FaultRule
+from worker.sandbox.keys import SANDBOX_KEY, AccessKey
+from worker.sandbox.latency import Latency, NoLatency
+from worker.sandbox.quota import Quota
+from worker.sandbox.state import Generated
+
+LOOPBACK = "127.0.0.1"
+
+
+class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """A sandbox's beginning; the defaults are the service as documented, with an empty library."""
+
+    port: int = 0
+    """0 for any free port."""
+    host: str = LOOPBACK
+    """No other is accepted: an emulator with known keys is not for the network."""
+    state: Path | Generated | None = None
+    log: Path | None = None
+    """The request log; with the same ``state`` it brings back the world of an earlier life."""
+    keep_lines: bool = True
+    """Keep the log's lines in memory, for tests; a process of its own never does."""
+    keys: tuple[AccessKey, ...] = (SANDBOX_KEY,)
+    quota: Quota = Quota()
+    latency: Latency = NoLatency()
+    facts: Facts = Facts()
+    faults: tuple[FaultRule, ...] = ()
+    seed: int = 0
+    """Of random faults and latencies."""
+    clock_offset_seconds: float = 0.0
+    """How far the sandbox's clock (signatures, ``Date``) is ahead of the machine's."""
+
+
+def parse_facts(pairs: Iterable[str]) -> Facts:
+    """``KEY=VALUE`` for each switch to be set. Raises ``UsageRefused``."""
+    given: dict[str, str] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or key not in Facts.__struct_fields__:
+            raise UsageRefused(
+                f"--fact {pair!r} is not a switch and its value",
+                "see `facepurge sandbox --list facts`",
+            )
+        given[key] = value
+    try:
+        return msgspec.convert(given, Facts, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageRefused(f"--fact: {error}", "see `facepurge sandbox --list facts`") from error

@@ -1,0 +1,78 @@
+"""One record to entries: what both tables and JSON know once they have found the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from worker.model import Entry
+from worker.sources.identifiers import IdGrammar, printable
+
+new_entry = partial(tuple.__new__, Entry)
+"""``Entry._make`` without its Python frame; there may be millions."""
+
+
+class Grammars(NamedTuple):
+    """What IDs look like in this run."""
+
+    person: IdGrammar
+    face: IdGrammar
+
+
+class IdColumns(NamedTuple):
+    """The columns or keys that hold the IDs, for the entries to name where one is at fault."""
+
+    person: str
+    face: str
+
+
+class Unreadable(NamedTuple):
+    """What stands where a face ID belongs and is not even text."""
+
+    text: str
+    reason: str
+
+
+class RecordHead(NamedTuple):
+    """What the entries of a record share."""
+
+    record: int
+    line: int
+    label: str
+    carried: str
+
+
+def refused_record(head: RecordHead, person_id: str, reason: str, column: str) -> Entry:
+    """The single entry of a record whose person or shape is unreadable."""
+    return Entry(
+        head.record, head.line, head.label, printable(person_id), "", reason, column, head.carried
+    )
+
+
+def entries_of(
+    head: RecordHead,
+    person_id: str,
+    faces: Sequence[str | Unreadable],
+    columns: IdColumns,
+    grammars: Grammars,
+) -> list[Entry]:
+    """Judge the IDs of a record: an unreadable person refuses it, an unreadable face itself."""
+    record, line, label, carried = head
+    defect = grammars.person.defect(person_id)
+    if defect:
+        return [refused_record(head, person_id, defect, columns.person)]
+    entries: list[Entry] = []
+    for face in faces:
+        text, reason = (
+            (face, grammars.face.defect(face))
+            if isinstance(face, str)
+            else (face.text, face.reason)
+        )
+        if reason:
+            shown, column = printable(text), columns.face
+        else:
+            shown, column = text, ""
+        entries.append(new_entry((record, line, label, person_id, shown, reason, column, carried)))
+        carried = ""
+    return entries

@@ -1,0 +1,87 @@
+"""Which column or key holds the person, the faces and the job's label."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Role: TypeAlias = Literal["person", "face", "job"]
+
+ROLES: tuple[Role, ...] = ("person", "face", "job")
+
+SINGLE_FACE = ("face_id", "faceId")
+SEVERAL_FACES = ("face_ids", "faceIds")
+
+_ACCEPTED: dict[Role, tuple[str, ...]] = {
+    "person": ("person_id", "personId"),
+    "face": SINGLE_FACE + SEVERAL_FACES,
+    "job": ("job_id", "jobId"),
+}
+
+_SUSPECTS: dict[Role, str] = {
+    "person": r"person|user|uid|customer|member|subject|owner|people|employee|client|account",
+    "face": r"face|img|image|photo|picture|fid|pic",
+    "job": r"job|request|ticket|case",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RoleNames:
+    """The names under which each role may appear; ``--columns`` leaves exactly one."""
+
+    columns: Mapping[str, str]
+
+    def accepted(self, role: Role) -> tuple[str, ...]:
+        mapped = self.columns.get(role)
+        return _ACCEPTED[role] if mapped is None else (mapped,)
+
+    def present(self, role: Role, names: Sequence[str]) -> list[str]:
+        """Those of ``names`` that have ``role``; more than one is an ambiguity."""
+        accepted = self.accepted(role)
+        return [name for name in names if name in accepted]
+
+    def expected(self, role: Role) -> str:
+        """For a message: ``person_id or personId``."""
+        *most, last = self.accepted(role)
+        return f"{', '.join(most)} or {last}" if most else last
+
+
+def columns_flag(names: Sequence[str], roles: RoleNames) -> str:
+    """The ``--columns`` flag to add for ``names``, with the best guesses that they allow."""
+    chosen: dict[Role, str] = {}
+    missing: list[Role] = []
+    for role in ("person", "face"):
+        present = roles.present(role, names)
+        if present and roles.columns.get(role) is None:
+            chosen[role] = ""  # Found by its own name: nothing to say about it.
+        elif present:
+            chosen[role] = present[0]
+        else:
+            missing.append(role)
+    free = [
+        n
+        for n in names
+        if n and n not in chosen.values() and not roles.present("job", names).count(n)
+    ]
+    for role in missing:
+        guess = _guess(role, free)
+        if guess:
+            free.remove(guess)
+        chosen[role] = guess or "NAME"
+    if roles.columns.get("job") in names:
+        chosen["job"] = roles.columns["job"]
+    value = ",".join(f"{role}={chosen[role]}" for role in ROLES if chosen.get(role))
+    return f"--columns {shlex.quote(value)}"
+
+
+def _guess(role: Role, names: Sequence[str]) -> str:
+    plain = {re.sub(r"[\W_]+", "", name).casefold(): name for name in reversed(names)}
+    wanted = [re.sub("_", "", name).casefold() for name in _ACCEPTED[role]]
+    for candidate in (*wanted, *difflib.get_close_matches(wanted[0], list(plain), 1, 0.75)):
+        if candidate in plain:
+            return plain[candidate]
+    return next((n for n in names if re.search(_SUSPECTS[role], n, re.IGNORECASE)), "")

@@ -1,0 +1,137 @@
+"""One source of jobs, from its raw bytes to its entries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import BinaryIO, Protocol
+
+from worker.errors import InputRefused
+from worker.model import Entry, SourceSummary
+from worker.sources.carried import CarriedNames
+from worker.sources.cells import CellReader
+from worker.sources.expansion import expanded
+from worker.sources.formats import Format, NamedFormat, sniffed_format
+from worker.sources.intake import Intake
+from worker.sources.interface import SourceOptions
+from worker.sources.jsonarray import JsonArrayReader
+from worker.sources.jsonlines import JsonLinesReader
+from worker.sources.jsonrecords import JsonRecords
+from worker.sources.magic import HEAD_BYTES, recognise, remedy
+from worker.sources.place import Place
+from worker.sources.records import Grammars
+from worker.sources.roles import RoleNames
+from worker.sources.table import TableReader
+from worker.sources.text import decoded_pieces, line_blocks
+
+
+class _Reader(Protocol):
+    @property
+    def blank_lines(self) -> int: ...
+    def chunks(self) -> Iterator[list[Entry]]: ...
+
+
+class JobSource:
+    """A file or stream of jobs; implements ``worker.sources.interface.Source``.
+
+    Where ``named`` has no format, the content tells it (standard input, a pipe without extension).
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        opened: Callable[[], BinaryIO],
+        named: NamedFormat,
+        options: SourceOptions,
+        grammars: Grammars,
+    ) -> None:
+        self.name = place.name
+        self._place = replace(place, compressed=bool(named.compression))
+        self._intake = Intake(self._place, opened)
+        self._format = named.format
+        self._compression = named.compression
+        self._options = options
+        self._grammars = grammars
+        self._summary: SourceSummary | None = None
+
+    def entries(self) -> Iterator[list[Entry]]:
+        """Chunks of entries in input order; raises ``InputRefused``; to be read once."""
+        pieces, head = _headed(self._intake.pieces())
+        if not head:
+            raise self._empty("it is empty")
+        if self._compression:
+            self._check_compression(head)
+            pieces = expanded(pieces, self._compression, self._place, self._options)
+            pieces, head = _headed(pieces)
+        signature = recognise(head)
+        if signature is not None:
+            raise self._place.refused(
+                f"the content is {signature.kind}, not the text that was expected",
+                remedy(signature, self.name),
+            )
+        format_ = self._format or sniffed_format(head, self._options.delimiter)
+        names = CarriedNames(self._place)
+        records = JsonRecords(RoleNames(self._options.columns), self._grammars, names)
+        reader = self._reader(format_, pieces, names, records)
+        entries = 0
+        for chunk in reader.chunks():
+            entries += len(chunk)
+            yield chunk
+        if not entries:
+            raise self._empty("it holds no jobs")
+        self._summary = SourceSummary(
+            name=self.name,
+            format=format_,
+            sha256=self._intake.sha256,
+            byte_count=self._intake.byte_count,
+            records=reader.records if isinstance(reader, TableReader) else records.records,
+            entries=entries,
+            blank_lines=reader.blank_lines,
+            carried_columns=names.all(),
+        )
+
+    def summary(self) -> SourceSummary:
+        """What it held; raises ``RuntimeError`` before ``entries`` is exhausted."""
+        if self._summary is None:
+            raise RuntimeError(f"{self._place.title} was not read to its end")
+        return self._summary
+
+    def _reader(
+        self, format_: Format, pieces: Iterator[bytes], names: CarriedNames, records: JsonRecords
+    ) -> _Reader:
+        place, cap = self._place, self._options.max_line_bytes
+        if format_ == "json":
+            return JsonArrayReader(decoded_pieces(pieces, place), place, cap, records)
+        blocks = line_blocks(pieces, place, cap)
+        if format_ == "jsonl":
+            return JsonLinesReader(blocks, place, records)
+        delimiter = self._options.delimiter or ("\t" if format_ == "tsv" else ",")
+        cells = CellReader(blocks, place, delimiter, cap)
+        return TableReader(cells, place, RoleNames(self._options.columns), self._grammars, names)
+
+    def _check_compression(self, head: bytes) -> None:
+        signature = recognise(head)
+        if signature is not None and signature.compression == self._compression:
+            return
+        what = signature.kind if signature else "no compressed data"
+        raise self._place.refused(
+            f"its name says {self._compression}, and the content is {what}",
+            "give it the extension that its content has",
+        )
+
+    def _empty(self, what: str) -> InputRefused:
+        return self._place.refused(
+            f"{what}, and having nothing to do is not taken for success",
+            "check the program that wrote it; leave the source out if it is meant to be empty",
+        )
+
+
+def _headed(pieces: Iterator[bytes]) -> tuple[Iterator[bytes], bytes]:
+    """``pieces`` unread, the first of them long enough to recognise a format by."""
+    head = b""
+    for piece in pieces:
+        head += piece
+        if len(head) >= HEAD_BYTES:
+            break
+    return chain((head,), pieces), head

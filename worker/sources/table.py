@@ -1,0 +1,144 @@
+"""Tables (CSV, TSV) to entries, by column where a whole chunk is good, otherwise row by row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from json.encoder import encode_basestring
+
+from worker.model import Entry
+from worker.sources.carried import CarriedNames
+from worker.sources.cells import CellReader, Rows
+from worker.sources.header import Header, read_header
+from worker.sources.place import Place
+from worker.sources.records import Grammars, IdColumns, RecordHead, entries_of, new_entry
+from worker.sources.roles import RoleNames
+
+# What our reports put in front of a text cell that a spreadsheet would run.
+_NEUTRALISED = re.compile(r"'(?=\s*[=+\-@＝＋－＠])")
+
+
+class TableReader:
+    """Reads the rows of one table; ``chunks`` raises ``InputRefused``."""
+
+    def __init__(
+        self,
+        cells: CellReader,
+        place: Place,
+        columns: RoleNames,
+        grammars: Grammars,
+        carried_names: CarriedNames,
+    ) -> None:
+        self._cells = cells
+        self._place = place
+        self._columns = columns
+        self._grammars = grammars
+        self._carried_names = carried_names
+        self.records = 0
+
+    @property
+    def blank_lines(self) -> int:
+        return self._cells.blank_lines
+
+    def chunks(self) -> Iterator[list[Entry]]:
+        """The table's entries in input order."""
+        names = self._cells.header()
+        if names is None:
+            return
+        line = self._cells.header_line
+        header = read_header(names, line, self._place, self._columns, self._cells.delimiter)
+        self._carried_names.add([header.names[i] for i in header.carried], line)
+        last = max(header.person, header.face)
+
+        def looks_like_row(cells: list[str]) -> bool:
+            return (
+                len(cells) > last
+                and self._grammars.person.accepts_all((cells[header.person],))
+                and all(
+                    self._grammars.face.accepts_all((f,))
+                    for f in _faces(cells[header.face], header)
+                )
+            )
+
+        for rows in self._cells.rows(looks_like_row):
+            if rows.lines:
+                yield self.entries(rows, header)
+
+    def entries(self, rows: Rows, header: Header) -> list[Entry]:
+        """The entries of ``rows``, which count as records from here on."""
+        persons, faces = rows.columns[header.person], rows.columns[header.face]
+        single = not header.several or ";" not in "".join(faces)
+        if (
+            single
+            and self._grammars.person.accepts_all(persons)
+            and self._grammars.face.accepts_all(faces)
+        ):
+            made = self._good_entries(rows, header)
+        else:
+            made = self.judged_entries(rows, header)
+        self.records += len(rows.lines)
+        return made
+
+    def _good_entries(self, rows: Rows, header: Header) -> list[Entry]:
+        """The entries of rows that each hold one good person and one good face."""
+        numbers = range(self.records, self.records + len(rows.lines))
+        return list(
+            map(
+                new_entry,
+                zip(
+                    numbers,
+                    rows.lines,
+                    self._labels(rows, header),
+                    rows.columns[header.person],
+                    rows.columns[header.face],
+                    repeat(""),
+                    repeat(""),
+                    self._carried(rows, header),
+                    # repeat() has no end, so the shortest ends it: all others are equally long.
+                    strict=False,
+                ),
+            )
+        )
+
+    def judged_entries(self, rows: Rows, header: Header) -> list[Entry]:
+        """The entries of any rows, one by one, with reasons; equal to the others where both apply."""
+        columns = IdColumns(header.names[header.person], header.names[header.face])
+        judged: list[Entry] = []
+        for record, (line, label, person, cell, carried) in enumerate(
+            zip(
+                rows.lines,
+                self._labels(rows, header),
+                rows.columns[header.person],
+                rows.columns[header.face],
+                self._carried(rows, header),
+                strict=False,
+            ),
+            self.records,
+        ):
+            head = RecordHead(record, line, label, carried)
+            judged += entries_of(head, person, _faces(cell, header), columns, self._grammars)
+        return judged
+
+    def _labels(self, rows: Rows, header: Header) -> Iterable[str]:
+        if header.job is None:
+            return repeat("")
+        return _texts(rows.columns[header.job], header)
+
+    def _carried(self, rows: Rows, header: Header) -> Iterable[str]:
+        if not header.carried:
+            return repeat("")
+        keys = [encode_basestring(header.names[i]).replace("%", "%%") for i in header.carried]
+        template = "{" + ",".join(f"{key}:%s" for key in keys) + "}"
+        columns = [map(encode_basestring, _texts(rows.columns[i], header)) for i in header.carried]
+        return map(template.__mod__, zip(*columns, strict=True))
+
+
+def _faces(cell: str, header: Header) -> Sequence[str]:
+    return cell.split(";") if header.several else (cell,)
+
+
+def _texts(column: list[str], header: Header) -> list[str]:
+    if not header.report or not any(cell.startswith("'") for cell in column):
+        return column
+    return [cell[1:] if _NEUTRALISED.match(cell) else cell for cell in column]
