@@ -39,7 +39,7 @@ types: .venv/dev.stamp ## gate: mypy, strict
 	$(BIN)/mypy
 
 imports: .venv/dev.stamp ## gate: which part may import which
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache --no-logo
 
 security: .venv/dev.stamp ## gate: bandit, and ruff's security rules
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml worker

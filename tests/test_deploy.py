@@ -353,7 +353,9 @@ def test_every_target_of_the_makefile_can_be_made() -> None:
     assert {"demo", "test", "format", "lint", "types", "imports", "security", "audit"} <= set(
         targets
     )
-    for name in re.findall(r"(?<![\w/])((?:configs|tests|deploy|\.ci)/[\w./-]+\w)(?=[\s;]|$)", text):
+    for name in re.findall(
+        r"(?<![\w/])((?:configs|tests|deploy|\.ci)/[\w./-]+\w)(?=[\s;]|$)", text
+    ):
         assert (ROOT / name).exists(), name
     done = subprocess.run(
         ["make", "--dry-run", *targets], cwd=ROOT, check=False, capture_output=True, text=True

@@ -62,8 +62,12 @@ def main() -> None:
         for _ in range(rows)
     ]
     plain = "person_id,face_id\n" + "".join(f"{p},{f}\n" for p, f in pairs)
-    wide = "person_id,face_id,job_id,note\n" + "".join(f"{p},{f},job-{p},a note\n" for p, f in pairs)
-    several = "person_id,face_ids\n" + "".join(f"{p},{f};\n".replace(";", f";{f[::-1]}1") for p, f in pairs)
+    wide = "person_id,face_id,job_id,note\n" + "".join(
+        f"{p},{f},job-{p},a note\n" for p, f in pairs
+    )
+    several = "person_id,face_ids\n" + "".join(
+        f"{p},{f};\n".replace(";", f";{f[::-1]}1") for p, f in pairs
+    )
     lines = "".join(f'{{"personId":"{p}","faceIds":["{f}"]}}\n' for p, f in pairs)
     carrying = "".join(f'{{"personId":"{p}","faceIds":["{f}"],"n":1.50}}\n' for p, f in pairs)
     array = "[" + lines.rstrip().replace("\n", ",\n") + "]"
@@ -76,14 +80,16 @@ def main() -> None:
         ("jsonl, carrying a number", "jsonl", carrying, _bare_json_lines, rows),
         ("json array", "json", array, _bare_json, rows),
     ]
-    print(f"{'case':26} {'rows/s':>10} {'bare/s':>10} {'ratio':>6}")
+    sys.stdout.write(f"{'case':26} {'rows/s':>10} {'bare/s':>10} {'ratio':>6}\n")
     with TemporaryDirectory() as directory:
         for name, extension, text, bare, expected in cases:
             path = Path(directory, f"jobs.{extension}")
             path.write_text(text)
             ours = _seconds(lambda p=path: _ours(p), expected)  # type: ignore[misc]
             base = _seconds(lambda p=path, b=bare: b(p), rows)  # type: ignore[misc]
-            print(f"{name:26} {rows / ours:10,.0f} {rows / base:10,.0f} {base / ours:6.2f}")
+            sys.stdout.write(
+                f"{name:26} {rows / ours:10,.0f} {rows / base:10,.0f} {base / ours:6.2f}\n"
+            )
 
 
 if __name__ == "__main__":

@@ -275,6 +275,26 @@ async def test_a_clock_that_is_set_right_in_the_middle_is_followed() -> None:
     assert kinds == [Kind.AGAIN, Kind.LISTED, Kind.AGAIN, Kind.LISTED]
 
 
+async def test_an_attempt_counts_for_the_clock_that_dated_it() -> None:
+    server, machine = FrozenClock(NOON_US + 1_200_000_000), FrozenClock(NOON_US)
+    opened = asyncio.Event()
+    waits = [True, False]
+
+    async def slot() -> None:
+        if waits and waits.pop(0):
+            await opened.wait()
+
+    green = client(Wire(dated_within(server)), Chain(OLD), clock=machine, slot=slot)
+    waiting = asyncio.ensure_future(green.send(green.prepare(CALL)))
+    await asyncio.sleep(0)
+    assert (await green.send(green.prepare(CALL))).kind is Kind.AGAIN
+    # Dated after the correction, and so its proof: the next one may be corrected again.
+    opened.set()
+    assert (await waiting).kind is Kind.LISTED
+    server.us += 1_200_000_000
+    assert (await green.send(green.prepare(CALL))).kind is Kind.AGAIN
+
+
 async def test_a_correction_that_is_refused_is_fatal() -> None:
     def never(headers: Mapping[str, str]) -> Reply:
         date = {"date": "Mon, 23 Nov 2026 12:20:00 GMT"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import json
 import os
@@ -305,6 +306,27 @@ async def test_a_failing_refresh_goes_on_with_what_is_known(monkeypatch: Any) ->
     assert looked == 2
     with pytest.raises(RunStopped, match="gone"):
         await chain.renew()
+
+
+async def test_a_caller_that_gives_up_leaves_the_look_up_to_the_next(monkeypatch: Any) -> None:
+    go_on, looked = threading.Event(), []
+
+    def look_up() -> Credential:
+        looked.append(go_on.wait(5))
+        return Credential("id", "secret")
+
+    monkeypatch.setattr("worker.green.credentials._official_look_up", lambda: look_up)
+    chain = OfficialChain()
+    impatient = asyncio.ensure_future(chain.get())
+    await asyncio.sleep(0)
+    impatient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+    patient = asyncio.ensure_future(chain.get())
+    await asyncio.sleep(0)
+    go_on.set()
+    assert (await patient).access_key_id == "id"
+    assert looked == [True]
 
 
 def test_places() -> None:

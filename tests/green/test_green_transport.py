@@ -140,6 +140,19 @@ async def test_an_answer_that_came_before_the_question_is_not_its_answer(serve: 
     assert server.requests == []
 
 
+async def test_a_connection_that_speaks_unasked_costs_no_slot(serve: Any) -> None:
+    server = await serve(GOOD)
+
+    async def never() -> Mapping[str, str]:
+        pytest.fail("a slot was taken for a connection that could not be used")
+
+    async with transport_to(server.url) as transport:
+        assert isinstance(await post(transport), Reply)
+        server.writers[0].write(GOOD)
+        await asyncio.sleep(0.05)
+        assert not_sent(await post(transport, never)).code == "closed_before_send"
+
+
 async def test_a_transport_closed_while_connecting(serve: Any) -> None:
     silent = await serve(GOOD)
     async with transport_to(f"https://127.0.0.1:{silent.port}") as transport:
@@ -437,7 +450,8 @@ async def test_the_environment_adds_nothing(serve: Any, monkeypatch: Any, tmp_pa
 
 async def test_exactly_these_headers_leave_and_no_cookie_comes_back(serve: Any) -> None:
     server = await serve(GOOD.replace(b"\r\n", b"\r\nSet-Cookie: a=b\r\n", 1))
-    async with transport_to(server.url) as transport:
+    # A name, because cookies of bare addresses are never kept.
+    async with transport_to(f"http://localhost:{server.port}") as transport:
         await post(transport)
         await transport.exchange(PATH, (("k", "a b~*,:/+"), ("l", "")), BODY, at_once)
     for head, body in server.requests:

@@ -156,6 +156,7 @@ def test_a_missing_member_is_ambiguous(missing: str) -> None:
         "OK",
         {"code": 31842550077981745},
         {"Code": 400},
+        {"Code": "Forbidden.RAM", "code": 596},
         {"Code": None},
         {"code": "Throttling.User"},
     ],
@@ -336,6 +337,7 @@ def test_ids_and_secrets_are_not_in_evidence() -> None:
     assert evidence.message == "face <face> of <person> is unknown"
     for code in (PERSON, FACES[0], "a b", "x" * 200):
         assert verdict(gateway(code), 400).code == "unknown_code"
+    assert verdict({"code": int(FACES[0])}).code == "unreadable_answer"
     assert verdict({"code": 404, "requestId": PERSON}).request_id == ""
     assert verdict({"code": 404, "requestId": "\ud800"}).request_id == ""
     assert verdict({"code": 404}, x_acs_request_id="H-1").request_id == "H-1"

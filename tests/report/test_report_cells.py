@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import csv
-import io
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.report.cells import harmless, harmless_column, visible
+from worker.report.cells import harmless, harmless_column
 
 
 @pytest.mark.parametrize(
@@ -54,6 +51,3 @@ def test_no_cell_begins_a_formula_breaks_a_line_or_changes_when_shown_again(cell
     )
     assert shown.splitlines() in ([shown], [])
     assert harmless(shown) == shown
-    assert next(csv.reader(io.StringIO(f"{visible(cell).replace(',', '')},x\n")))[-1:] == ["x"] or (
-        '"' in cell
-    )

@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 from fake_books import FakeBooks, concluded, line, session
 
-from worker.errors import GateClosed, LedgerFailed
 from worker.model import Outcome, StopReason
-from worker.report.closing import last_line, last_line_of_error, summary_lines
+from worker.report.closing import last_line, summary_lines
 from worker.report.interface import CallFigures
 
 
@@ -79,23 +78,31 @@ def test_distinct_faces_leave_out_repeats_and_lines_without_a_face() -> None:
     [
         (
             books("deleted"),
-            "1 face deleted; finished, every face is gone; to see the report type: less"
-            " 'my runs/r'/report/summary.json",
+            (
+                "1 face deleted; finished, every face is gone; to see the report type: less"
+                " 'my runs/r'/report/summary.json"
+            ),
         ),
         (
             books("deleted", "deleted", "absent", "refused"),
-            "2 faces deleted, 1 found absent; finished with 1 refused; to see why type: less"
-            " 'my runs/r'/report/failures.csv",
+            (
+                "2 faces deleted, 1 found absent; finished with 1 refused; to see why type: less"
+                " 'my runs/r'/report/failures.csv"
+            ),
         ),
         (
             books("deleted", "invalid"),
-            "1 face deleted; finished with 1 invalid; to see why type: less"
-            " 'my runs/r'/report/rejected.csv",
+            (
+                "1 face deleted; finished with 1 invalid; to see why type: less"
+                " 'my runs/r'/report/rejected.csv"
+            ),
         ),
         (
             books("deleted", "unsent", reason=StopReason.SIGINT),
-            "1 face deleted; stopped: it was interrupted (SIGINT); to go on type: facepurge"
-            " resume 'my runs/r'",
+            (
+                "1 face deleted; stopped: it was interrupted (SIGINT); to go on type: facepurge"
+                " resume 'my runs/r'"
+            ),
         ),
         (
             books("unknown"),
@@ -120,7 +127,7 @@ def test_the_last_line_says_when_nothing_was_sent_and_when_it_was_a_rehearsal() 
 
 def test_the_last_line_of_unbalanced_books_asks_for_the_directory_to_be_kept() -> None:
     said = last_line(concluded(books("deleted", rows=2)), "r")
-    assert "1 lines counted where 2 were read" in said
+    assert "1 line counted where 2 were read" in said
     assert "facepurge report r" in said
 
 
@@ -132,13 +139,10 @@ def test_a_planned_run_says_that_it_never_began() -> None:
     )
 
 
-def test_the_last_line_of_an_error() -> None:
-    gate = GateClosed("runs/r: another run holds it.", "wait for it")
-    assert last_line_of_error(gate) == "nothing was sent; runs/r: another run holds it; wait for it"
-    ledger = LedgerFailed("ledger.sqlite3: disk full")
-    assert last_line_of_error(ledger, calls_sent=3, rehearsal=True) == (
-        "rehearsal: 3 calls sent, and what came back is in the ledger; ledger.sqlite3: disk full"
-    )
+def test_the_last_line_is_one_line_that_no_terminal_obeys() -> None:
+    stopped = books("unsent", reason=StopReason.FATAL)
+    stopped.reads = [session(StopReason.FATAL, detail="\x1b[2Jgone\nline")]
+    assert r"\x1b[2Jgone\nline" in last_line(concluded(stopped), "r")
 
 
 def test_every_reason_to_stop_has_a_sentence_of_its_own() -> None:

@@ -20,7 +20,6 @@ from worker.sandbox.keys import SANDBOX_KEY, AccessKey
 from worker.sandbox.operations import OPERATIONS
 from worker.sandbox.options import SandboxOptions
 from worker.sandbox.server import Sandbox
-from worker.sandbox.world import World
 
 PATHS = {operation.action: operation.path for operation in OPERATIONS.values()}
 
@@ -106,18 +105,16 @@ class Stage:
 
 @pytest.fixture
 async def stage(session: aiohttp.ClientSession) -> AsyncIterator[Callable[..., Any]]:
-    """Starts a sandbox with the given persons and options, and a client for it."""
+    """Starts a sandbox with the given state and options, and a client for it."""
     async with AsyncExitStack() as stack:
 
         async def start(
-            persons: Mapping[str, Sequence[str]] | None = None,
+            state: Any = None,
             *,
             arguments: Mapping[str, Any] | None = None,
             **options: Any,
         ) -> Stage:
-            sandbox = Sandbox(SandboxOptions(**options), **(arguments or {}))
-            if persons is not None:
-                sandbox.world = World(persons)
+            sandbox = Sandbox(SandboxOptions(state=state, **options), **(arguments or {}))
             await stack.enter_async_context(sandbox)
             return Stage(sandbox, Client(sandbox.url, session))
 

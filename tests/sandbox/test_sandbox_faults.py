@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+import trustme
 
 from worker.errors import InputRefused, UsageRefused
 from worker.sandbox.faults import FAULTS, FaultRule, Rule, Script, describe, parse_rule, read_rules
@@ -353,6 +355,26 @@ async def test_a_host_that_is_down_refuses_connections_and_comes_back(stage: Sta
     await on.sandbox.listen()
     assert on.sandbox.url == url
     assert (await on.client.delete("p", "1")).json["code"] == 200
+
+
+async def test_it_serves_and_resets_over_tls(stage: Start) -> None:
+    authority = trustme.CA()
+    served, trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    authority.configure_trust(trusted)
+    on = await stage(
+        LIBRARY, faults=(parse_rule("reset nth=2"),), arguments={"ssl_context": served}
+    )
+    assert on.sandbox.url.startswith("https://127.0.0.1:")
+    with pytest.raises(aiohttp.ClientConnectorCertificateError):
+        await on.client.delete("p", "1")
+    connector = aiohttp.TCPConnector(ssl=trusted)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        client = type(on.client)(on.client.url, session)
+        assert (await client.delete("p", "1")).json["code"] == 200
+        with pytest.raises((aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)):
+            await client.delete("p", "2")
+    assert on.sandbox.world.as_dict() == {"p": ["3", "4"]}
 
 
 async def test_throttled_and_forged_calls_are_not_counted_by_a_script(stage: Start) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from worker.errors import UsageRefused
 from worker.sandbox.facts import Facts
 from worker.sandbox.keys import SANDBOX_KEY, AccessKey
 from worker.sandbox.options import parse_facts
+from worker.sandbox.quota import Quota
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import Got, Stage
@@ -253,6 +255,26 @@ async def test_an_unknown_path_or_action_is_not_found(stage: Start, status: int)
         assert (got.status, got.gateway_code) == (status, "InvalidAction.NotFound")
 
 
+@pytest.mark.parametrize(
+    ("order", "code"),
+    [("signature-first", "SignatureDoesNotMatch"), ("throttle-first", "Throttling.User")],
+)
+async def test_order_of_the_gateways_checks(stage: Start, order: str, code: str) -> None:
+    on = await stage(
+        LIBRARY,
+        facts=parse_facts([f"order_of_checks={order}"]),
+        quota=Quota(calls_per_second=1),
+        arguments={"monotonic": lambda: 1.0},
+    )
+    assert (await on.client.delete("p2", "9")).json["code"] == 200
+    forger = AccessKey(SANDBOX_KEY.access_key_id, "guessed")
+    assert (await on.client.delete("p2", "9", key=forger)).gateway_code == code
+    nonces = [(await on.client.delete("p2", "9", nonce="n")).gateway_code for _ in range(2)]
+    used = {"signature-first": "SignatureNonceUsed", "throttle-first": "Throttling.User"}
+    assert nonces == ["Throttling.User", used[order]]
+    assert on.sandbox.entries[-1].authentic is False
+
+
 async def test_keys_rotate_while_it_runs(stage: Start) -> None:
     on = await stage(LIBRARY)
     fresh = AccessKey("fresh", "secret", "token")
@@ -266,6 +288,15 @@ async def test_keys_rotate_while_it_runs(stage: Start) -> None:
     on.sandbox.keys.revoke("fresh")
     got = await on.client.delete("p2", "9", key=fresh)
     assert got.gateway_code == "InvalidAccessKeyId.NotFound"
+
+
+async def test_a_body_of_mebibytes_is_refused_and_logged(stage: Start) -> None:
+    on = await stage(LIBRARY)
+    document = {"personId": "p1", "faceIds": ["9" * 30] * 40_000}
+    url, body, headers = on.client.request("DeleteFaces", document)
+    async with on.client.session.post(url, data=io.BytesIO(body), headers=headers) as response:
+        assert response.status == 400
+    assert [entry.operation for entry in on.sandbox.entries] == ["DeleteFaces"]
 
 
 @pytest.mark.parametrize("pair", ["nonsense", "unknown=1", "nonce=maybe", "unknown_key_status=500"])

@@ -19,6 +19,7 @@ from worker.telemetry import ForgivingStream, get_log, lines_through
 
 _BAR_COLUMNS = 40
 _NARROWEST = 20
+_ROOM_FOR_MEANINGS = 64
 _ERRORS_SHOWN = 4
 _FIRST_LINE_AFTER_SECONDS = 2.0
 
@@ -107,7 +108,8 @@ def rendered(
     outcomes = [f"{outcome} {count:,}" for outcome, count in progress.outcomes.items() if count]
     calls = [f"{progress.calls_sent:,} calls sent", f"{progress.calls_in_flight:,} in flight"]
     if progress.waiting:
-        calls.append(f"waiting: {_WAITING.get(progress.waiting, progress.waiting)}")
+        meaning = _WAITING.get(progress.waiting) if columns >= _ROOM_FOR_MEANINGS else None
+        calls.append(f"waiting: {meaning or progress.waiting}")
     times = "x" if ascii_only else "×"
     worst = sorted(progress.errors.items(), key=lambda error: (-error[1], error[0]))
     errors = [f"{name} {times}{count:,}" for name, count in worst[:_ERRORS_SHOWN]]

@@ -90,7 +90,7 @@ def _explicit(endpoint: str, region: str, *, allow: bool) -> Endpoint:
 def _parts(endpoint: str) -> tuple[SplitResult, str, int | None]:
     remedy = "Give scheme and host only, e.g. https://green.cn-shanghai.aliyuncs.com."
     # urlsplit silently drops tabs and newlines, so they have to be seen before.
-    if not endpoint.isascii() or not endpoint.isprintable() or " " in endpoint or "\\" in endpoint:
+    if not endpoint.isascii() or not endpoint.isprintable() or " " in endpoint:
         raise UsageRefused("--endpoint: contains a character that no URL may hold.", remedy)
     try:
         split = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")

@@ -161,8 +161,6 @@ def _url(url_base: str, path: str, query: tuple[tuple[str, str], ...]) -> URL:
 
 async def _capped(response: aiohttp.ClientResponse) -> bytes | None:
     """The raw body, or None when it is longer than the cap."""
-    if (response.content_length or 0) > BODY_CAP_BYTES:
-        return None
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():

@@ -169,11 +169,7 @@ def _contradicts(meaning: Meaning, code: int, inner: int | None, data: dict[str,
         return True
     if inner is None and data.get("code") is not None:
         return True
-    return (
-        code != OK
-        and inner is not None
-        and (inner == OK or service_meaning(inner).kind is not meaning.kind)
-    )
+    return code != OK and inner is not None and service_meaning(inner).kind is not meaning.kind
 
 
 def _swapped(request: Request, data: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -31,6 +31,10 @@ _TAKEN = frozenset(
     {*RESULT_COLUMNS, REMEDY_COLUMN, "personId", "faceId", "face_ids", "faceIds", "jobId"}
 )
 
+# JSON may hold half of a surrogate pair as an escape, which is no character: a cell spells it out.
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>u[dD][89a-fA-F]..)|.)", re.DOTALL
+)
 _TEXTS = msgspec.json.Decoder(dict[str, str])
 _RAWS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
@@ -62,14 +66,13 @@ def _values(carried: str) -> dict[str, str]:
     try:
         return _TEXTS.decode(carried)
     except msgspec.MsgspecError:
-        return {name: _value(bytes(raw)) for name, raw in _RAWS.decode(carried).items()}
+        spelled = _ESCAPE.sub(_spell_out_half_pair, carried)
+        return {name: _value(bytes(raw)) for name, raw in _RAWS.decode(spelled).items()}
 
 
 def _value(raw: bytes) -> str:
-    if not raw.startswith(b'"'):
-        return raw.decode()
-    try:
-        return _TEXT.decode(raw)
-    except msgspec.MsgspecError:
-        # Half of a surrogate pair, written as an escape: only the standard reader takes it.
-        return str(json.loads(raw))
+    return _TEXT.decode(raw) if raw.startswith(b'"') else raw.decode()
+
+
+def _spell_out_half_pair(escape: re.Match[str]) -> str:
+    return "\\" + escape[0] if escape["half"] else escape[0]

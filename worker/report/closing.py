@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shlex
 
-from worker.errors import FacepurgeError
 from worker.model import Outcome, StopReason
+from worker.report.cells import visible
 from worker.report.conclusion import Conclusion
 
 _WHY = {
@@ -52,7 +52,7 @@ def summary_lines(conclusion: Conclusion, run_dir: str) -> tuple[str, ...]:
             for outcome in shown
         ),
         f"books: {_balance(conclusion)}",
-        f"report: {run_dir}/report",
+        f"report: {visible(run_dir)}/report",
     )
 
 
@@ -60,23 +60,7 @@ def last_line(conclusion: Conclusion, run_dir: str) -> str:
     """What happened, why it stopped, and what to type next, in one line."""
     parts = [_what_happened(conclusion), _why_it_stopped(conclusion), _next(conclusion, run_dir)]
     prefix = "rehearsal: " if conclusion.rehearsal else ""
-    return prefix + "; ".join(part for part in parts if part)
-
-
-def last_line_of_error(
-    error: FacepurgeError, *, calls_sent: int = 0, rehearsal: bool = False
-) -> str:
-    """The same where an error ended the program before a report was there.
-
-    ``calls_sent`` counts requests of this process that left this machine, or may have.
-    """
-    happened = (
-        f"{_plural(calls_sent, 'call')} sent, and what came back is in the ledger"
-        if calls_sent
-        else "nothing was sent"
-    )
-    parts = [happened, error.cause.rstrip("."), error.remedy.rstrip(".")]
-    return ("rehearsal: " if rehearsal else "") + "; ".join(part for part in parts if part)
+    return visible(prefix + "; ".join(parts))
 
 
 def _what_happened(conclusion: Conclusion) -> str:
@@ -131,7 +115,7 @@ def _balance(conclusion: Conclusion) -> str:
     lines = sum(conclusion.lines.values())
     if conclusion.books_balance:
         return f"balanced ({lines:,} of {conclusion.rows:,} lines)"
-    return f"{lines:,} lines counted where {conclusion.rows:,} were read"
+    return f"{_plural(lines, 'line')} counted where {conclusion.rows:,} were read"
 
 
 def _plural(count: int, noun: str) -> str:

@@ -40,11 +40,6 @@ class Conclusion:
     rehearsal: bool
 
     @property
-    def wanted(self) -> int:
-        """Lines whose face is in a wanted state."""
-        return sum(self.lines[outcome] for outcome in WANTED)
-
-    @property
     def unfinished(self) -> int:
         """Lines that ``resume`` may settle."""
         return sum(self.lines[outcome] for outcome in UNFINISHED)

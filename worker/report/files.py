@@ -194,12 +194,11 @@ class ReportDirectory:
             os.unlink(name, dir_fd=self._descriptor)
 
     def _refuse_link(self, name: str) -> None:
-        try:
-            mode = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False).st_mode
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise self.failure(name, error.strerror or str(error)) from error
+        with self.failing(name):
+            try:
+                mode = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False).st_mode
+            except FileNotFoundError:
+                return
         if not stat.S_ISREG(mode):
             raise self.failure(name, "it is a link or something else that is not a plain file")
 

@@ -16,12 +16,13 @@ _NAME = "labels"
 _IN_MEMORY = 20_000
 _CACHE_KIB = 8 * 1024
 
-# The table is scratch paper: it is never read by anybody else and needs to survive nothing.
+# The table is scratch paper: nobody else reads it and it need not survive, so nothing is committed.
 _SCRATCH = f"""
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -{_CACHE_KIB};
 CREATE TABLE label (name TEXT PRIMARY KEY, kinds INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+BEGIN;
 """
 
 # Add what further records of a label showed to what is known of it.
@@ -85,8 +86,7 @@ class Labels:
             if self._connection is None:
                 self._connection = apsw.Connection(self._directory.scratch_path(_NAME))
                 self._connection.execute(_SCRATCH).fetchall()
-            with self._connection:
-                self._connection.executemany(_MERGE, sorted(self._recent.items()))
+            self._connection.executemany(_MERGE, sorted(self._recent.items()))
         self._recent.clear()
         return self._connection
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from worker.errors import FacepurgeError
 
 LOG_NAME = "sandbox.jsonl"
-START_SECONDS = 30.0
+START_SECONDS = 120.0
+"""A long request log takes a while to replay: about a minute for ten million calls."""
+
 STOP_SECONDS = 5.0
 
 _KEPT_VARIABLES = (

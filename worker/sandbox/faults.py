@@ -8,7 +8,7 @@ in a file of rules.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -295,11 +295,3 @@ def _rule(document: dict[str, Any]) -> FaultRule:
     of_fault = {key: value for key, value in document.items() if key not in of_rule}
     fault: Fault = msgspec.convert(of_fault, Fault, strict=False)
     return FaultRule(fault, msgspec.convert(of_rule, Rule, strict=False))
-
-
-def rules_for(*faults: Fault | FaultRule) -> Sequence[FaultRule]:
-    """A script in which the n-th DeleteFaces request gets the n-th fault."""
-    return [
-        fault if isinstance(fault, FaultRule) else FaultRule(fault, Rule(nth=number))
-        for number, fault in enumerate(faults, start=1)
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,7 +25,8 @@ class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True):
     """0 for any free port."""
     host: str = LOOPBACK
     """No other is accepted: an emulator with known keys is not for the network."""
-    state: Path | Generated | None = None
+    state: Path | Generated | Mapping[str, Sequence[str]] | None = None
+    """The library it begins with: a file, made up, or person to faces; None for an empty one."""
     log: Path | None = None
     """The request log; with the same ``state`` it brings back the world of an earlier life."""
     keep_lines: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -39,7 +39,9 @@ def parse_generated(text: str, seed: int) -> Generated:
     )
 
 
-def load_world(state: Path | Generated | None) -> tuple[World, str]:
+def load_world(
+    state: Path | Generated | Mapping[str, Sequence[str]] | None,
+) -> tuple[World, str]:
     """The world and a digest by which a request log recognises it.
 
     Raises ``InputRefused`` for a state file that is missing or is not what ``StateFile`` says.
@@ -51,6 +53,8 @@ def load_world(state: Path | Generated | None) -> tuple[World, str]:
             return _generate(state), _digest(msgspec.json.encode(state))
         case Path():
             return _read(state)
+        case persons:
+            return World(persons), _digest(msgspec.json.encode(dict(persons)))
 
 
 def _read(path: Path) -> tuple[World, str]:

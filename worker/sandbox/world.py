@@ -21,9 +21,6 @@ class Change:
     profile: Profile | None = None
     """Of an added person."""
 
-    def __bool__(self) -> bool:
-        return bool(self.deleted or self.added or self.person)
-
 
 @dataclass(frozen=True, slots=True)
 class Profile:

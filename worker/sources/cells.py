@@ -95,10 +95,13 @@ class CellReader:
     def plain_rows(self, block: Block) -> Rows:
         """The rows of a block without quotes: every delimiter and every line feed counts."""
         check_carriage_returns(block.text, block.line, self._place)
-        lines = block.text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+        text = block.text.replace("\r\n", "\n")
+        lines = text.removesuffix("\n").split("\n")
         numbers: Sequence[int] = range(block.line, block.line + len(lines))
         between = self._width - 1
-        if set(map(operator.methodcaller("count", self.delimiter), lines)) != {between}:
+        delimiters = set(map(operator.methodcaller("count", self.delimiter), lines))
+        empty = self.delimiter * between + "\n"
+        if delimiters != {between} or text.startswith(empty) or f"\n{empty}" in text:
             filled = [n for n, line in enumerate(lines) if line.strip(self.delimiter)]
             self.blank_lines += len(lines) - len(filled)
             numbers = [block.line + n for n in filled]
@@ -147,7 +150,8 @@ class CellReader:
             line += self._lines_of(text[start:end], cells, line)
             start, cells = end, []
             if limit and len(rows) == limit:
-                self._blocks = chain((Block(text[end:], line),), self._blocks)
+                if end < len(text):
+                    self._blocks = chain((Block(text[end:], line),), self._blocks)
                 return rows
         if start < len(text):
             self._postpone(text, start, end, line)

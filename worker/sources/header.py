@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -143,6 +144,12 @@ def _unknown_header(
         if not columns.present(role, names)
     ]
     cause = f"the header has {' and '.join(missing)}; found {_found(names)}"
+    if re.fullmatch(r"sep=.?", delimiter.join(names), re.IGNORECASE):
+        return place.refused(
+            "the first line is a spreadsheet's hint, not the header row",
+            "delete that line; where it names another character than a comma, add --delimiter",
+            line,
+        )
     if _is_data(names):
         return place.refused(
             f"{cause}: this looks like data, and the header row is missing",
@@ -164,11 +171,7 @@ def _unknown_header(
 
 def _is_data(names: Sequence[str]) -> bool:
     """Whether a first row holds IDs; they are then left out of the message."""
-    return any(name.isdecimal() for name in names) or any(
-        part.isdecimal()
-        for name in names
-        for part in name.replace("\t", ";").replace("|", ";").split(";")
-    )
+    return any(part.isdecimal() for name in names for part in re.split(r"[,;|\t]", name))
 
 
 def _better_delimiter(names: Sequence[str], columns: RoleNames, delimiter: str) -> str:

@@ -17,6 +17,7 @@ from worker.sources.text import check_carriage_returns
 _CHUNK_ENTRIES = 5000
 _BLANK = re.compile(r"[ \t\r\n]*+")
 _COMMA = re.compile(r"[ \t\r\n]*+,[ \t\r\n]*+(?=[^ \t\r\n])")
+_AFTER_ELEMENT = frozenset(" \t\r\n,]")
 # A literal or an escape that the end of the buffer cuts is reported a few characters before it.
 _CUT_CHARACTERS = 16
 
@@ -100,8 +101,9 @@ class JsonArrayReader:
                     "an element is nested too deeply to be read", "check what wrote the file"
                 ) from error
             else:
-                # A number at the end of the buffer may go on in the next piece.
-                if end < len(self._text) or self._ended:
+                # A number cut by the end of the buffer may read as a shorter one: 1e for 1e5.
+                complete = self._text[end : end + 1] in _AFTER_ELEMENT
+                if complete or end < len(self._text) - _CUT_CHARACTERS or self._ended:
                     self._check_size(end - self._at)
                     self._advance(end)
                     return value

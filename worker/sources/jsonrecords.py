@@ -22,7 +22,9 @@ from worker.sources.roles import ROLES, SEVERAL_FACES, SINGLE_FACE, Role, RoleNa
 
 TOO_DEEP = f"the record is nested deeper than {MAX_DEPTH} levels"
 
-_LAYOUTS_KEPT = 1000
+# Records of one program share their keys; what varies is looked at anew each time.
+_LAYOUTS_KEPT = 100
+_KEYS_KEPT = 100
 _SURROGATE = "the record holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"
 
 
@@ -95,9 +97,8 @@ class JsonRecords:
             if len(set(keys)) < len(keys):
                 return None
             layout = self._lay_out(keys, line)
-            if len(self._layouts) == _LAYOUTS_KEPT:
-                self._layouts.clear()
-            self._layouts[keys] = layout
+            if len(self._layouts) < _LAYOUTS_KEPT and len(keys) <= _KEYS_KEPT:
+                self._layouts[keys] = layout
         return layout
 
     def _lay_out(self, keys: tuple[str, ...], line: int) -> _Layout:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from worker.sources.place import Place
+
 HEAD_BYTES = 1024
 """How much of a source is enough to recognise it."""
 
@@ -72,12 +74,12 @@ def recognise(head: bytes) -> Signature | None:
     return None
 
 
-def remedy(signature: Signature, name: str) -> str:
+def remedy(signature: Signature, place: Place) -> str:
     """What to do about a source that is ``signature`` and was to be read as plain text."""
-    if signature.compression and name == "-":
+    if signature.compression and place.stream:
         return f"unpack it on the way: {signature.unpack} FILE | facepurge run -"
     if signature.compression:
-        return f"rename it to {name}{signature.extension}, or unpack it first ({signature.unpack})"
+        return f"rename it to {place.name}{signature.extension}, or unpack it first ({signature.unpack})"
     if signature.kind == "UTF-16 text":
         return "save it as UTF-8, or convert it: iconv -f UTF-16 -t UTF-8 FILE"
     return _SAVE_AS_CSV

@@ -107,6 +107,8 @@ def _file(path: str, options: SourceOptions, grammars: Grammars) -> tuple[object
 
 
 def _check_name(path: str) -> None:
+    if not path:
+        raise UsageRefused("a source has an empty name", "name a file, a pattern, or - for stdin")
     # The name goes into reports, logs and terminals: it must be text, and one that does nothing.
     if any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in path):
         raise UsageRefused(

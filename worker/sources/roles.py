@@ -62,11 +62,8 @@ def columns_flag(names: Sequence[str], roles: RoleNames) -> str:
             chosen[role] = present[0]
         else:
             missing.append(role)
-    free = [
-        n
-        for n in names
-        if n and n not in chosen.values() and not roles.present("job", names).count(n)
-    ]
+    taken = {name for role in ROLES for name in roles.present(role, names)}
+    free = [name for name in names if name and name not in taken]
     for role in missing:
         guess = _guess(role, free)
         if guess:

@@ -68,7 +68,7 @@ class JobSource:
         if signature is not None:
             raise self._place.refused(
                 f"the content is {signature.kind}, not the text that was expected",
-                remedy(signature, self.name),
+                remedy(signature, self._place),
             )
         format_ = self._format or sniffed_format(head, self._options.delimiter)
         names = CarriedNames(self._place)
