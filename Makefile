@@ -55,7 +55,7 @@ lock: .venv/dev.stamp ## write the locks in deploy/ again from pyproject.toml
 	$(COMPILE) --extra dev --constraint deploy/runtime.lock --output-file deploy/dev.lock pyproject.toml
 
 pace: .venv/dev.stamp ## campaign: arrivals at the sandbox, never above 20 in a second
-	$(BIN)/python tests/benchmarks/pace.py
+	$(BIN)/python -m tests.benchmarks.pace
 
 bench: .venv/dev.stamp ## campaign: speed and memory of each part
 	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench" || exit 1; done

@@ -22,14 +22,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import aiohttp
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "core"))
-
-from rig import client_of, draft_run, opened_ledger, persons, pipeline_of, rows
-
+from tests.core.rig import client_of, draft_run, opened_ledger, persons, pipeline_of, rows
 from worker.pacing import Pacer
 from worker.sandbox.keys import SANDBOX_ACCESS_KEY_ID, SANDBOX_ACCESS_KEY_SECRET
 from worker.settings import Settings
@@ -100,8 +98,10 @@ def sandbox(directory: Path, state: Path, *options: str) -> Iterator[str]:
         [*command, *options], stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.terminate()
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
 
 
 def program(directory: Path, source: Path, url: str, meddle: Callable[[int], None]) -> None:
@@ -139,12 +139,13 @@ def freeze(pid: int, after_seconds: float) -> None:
 class ColdConnector(aiohttp.TCPConnector):
     """Every call needs a new connection, and that takes 150 ms."""
 
-    def __init__(self, **options: object) -> None:
-        super().__init__(force_close=True, **options)  # type: ignore[arg-type] (passed on as they came)
+    def __init__(self, **options: Any) -> None:
+        del options["keepalive_timeout"]
+        super().__init__(force_close=True, **options)
 
-    async def _create_connection(self, *args: object, **more: object) -> aiohttp.client_proto.ResponseHandler:
+    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
         await asyncio.sleep(0.15)
-        return await super()._create_connection(*args, **more)  # type: ignore[arg-type] (passed on as they came)
+        return await super().connect(*args, **options)
 
 
 async def waves(directory: Path, url: str, counts: Sequence[int]) -> None:
@@ -179,7 +180,6 @@ def main() -> int:
     arguments = parser.parse_args()
     count: int = arguments.persons
     middle = count / ALLOWED / 2
-    Series = tuple[str, Sequence[str], Callable[[Path, Path, str], None]]
 
     def whole(directory: Path, source: Path, url: str) -> None:
         program(directory, source, url, leave_alone)
@@ -194,7 +194,7 @@ def main() -> int:
     def idle(directory: Path, _source: Path, url: str) -> None:
         asyncio.run(waves(directory, url, [count // 2, count - count // 2]))
 
-    series: list[Series] = [
+    series: list[tuple[str, Sequence[str], Callable[[Path, Path, str], None]]] = [
         ("latency 50 ms", ("--latency", "fixed:0.05"), whole),
         ("latency 1 s", ("--latency", "fixed:1"), whole),
         ("latency log-normal", ("--latency", "lognormal:0.08:1.0"), whole),

@@ -6,8 +6,8 @@ import asyncio
 from itertools import pairwise
 
 import pytest
-from virtual_time import run_virtually, stall
 
+from tests.core.virtual_time import run_virtually, stall
 from worker.departure import NotDeparted
 from worker.pacing import Pacer
 

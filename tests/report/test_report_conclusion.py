@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from fake_books import FakeBooks, concluded, line, session
 
+from tests.report.fake_books import FakeBooks, concluded, line, session
 from worker.model import Outcome, StopReason
 from worker.report.closing import last_line, summary_lines
 from worker.report.interface import CallFigures

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from fake_books import FakeBooks, line
 
+from tests.report.fake_books import FakeBooks, line
 from worker.errors import LedgerFailed, ReportFailed
 from worker.report.files import ReportDirectory
 from worker.report.interface import Line
@@ -116,7 +116,7 @@ LIMITED = """
 import resource, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from fake_books import FakeBooks, line
+from tests.report.fake_books import FakeBooks, line
 from worker.errors import ReportFailed
 from worker.report.writing import write_report
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_books import NOON_US, FakeBooks, line, session
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.report.fake_books import NOON_US, FakeBooks, line, session
 from worker.model import StopReason
 from worker.report.carried import RESULT_COLUMNS
 from worker.report.interface import CallFigures
