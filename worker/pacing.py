@@ -17,6 +17,7 @@ All waiting uses the event loop's clock, so tests move time instead of sleeping.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -54,6 +55,12 @@ def _limiter(rate_per_second: float) -> AsyncLimiter:
     return AsyncLimiter(capacity, capacity / rate_per_second)
 
 
+def _current_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
 class Pacer:
     """Decides when the next call may leave.
 
@@ -67,9 +74,9 @@ class Pacer:
         rate_per_second: float,
         *,
         outage_limit_seconds: float,
-        starved: Callable[[], None] = lambda: None,
+        starved: Callable[[int], None] = lambda _callers: None,
     ) -> None:
-        """``starved`` is called when a slot found nobody else in line: more callers are needed."""
+        """``starved`` is told how many more callers are needed for the rate to hold."""
         self._loop = asyncio.get_running_loop()
         self._configured: Final = rate_per_second
         self._rate = rate_per_second
@@ -79,6 +86,8 @@ class Pacer:
         self._head: asyncio.Timeout | None = None
         self.line = 0
         self.starved = starved
+        self._approaching: dict[asyncio.Task[object], float] = {}
+        self._approach_seconds = 0.0
 
         self._stopped = False
         self._hold_until = 0.0
@@ -112,6 +121,7 @@ class Pacer:
                     # This caller is the probe; the next one may go an interval later.
                     self._prober = asyncio.current_task()
                     self._hold(now + self._interval, "backoff")
+                self._approaching[_current_task()] = now
                 return
             self._changed.clear()
             try:
@@ -126,6 +136,7 @@ class Pacer:
         Raises ``NotDeparted`` when the run stops (``stopped``) or when a hold began while the
         caller stood in line (``held``): then nothing may be sent.
         """
+        self._note_approach()
         self.line += 1
         try:
             async with self._turn:
@@ -146,9 +157,25 @@ class Pacer:
                 await self._keep_rate()
         finally:
             self.line -= 1
-        if not self.line:
-            self.starved()
+            self.withdraw()
         self._note_departure()
+        missing = self._callers_wanted() - len(self._approaching)
+        if missing > 0:
+            self.starved(missing)
+
+    def withdraw(self) -> None:
+        """This caller, cleared or not, is no longer on its way to a slot."""
+        self._approaching.pop(_current_task(), None)
+
+    def _note_approach(self) -> None:
+        """Learn how long it takes from clearance to the line: claim, record, connection."""
+        now = self._loop.time()
+        taken = now - self._approaching.setdefault(_current_task(), now)
+        self._approach_seconds = max(taken, 0.9 * self._approach_seconds + 0.1 * taken)
+
+    def _callers_wanted(self) -> int:
+        """Callers that have to be on their way, or in line, for the next slots to be used."""
+        return math.ceil(self._rate * self._approach_seconds) + 1
 
     def _check_departure(self) -> None:
         if self._stopped:

@@ -1,8 +1,8 @@
 """The whole flow of a run: claim, attempt record, limit, send, verdict, record.
 
 Identical loops work over the ledger, which is the only queue. Their number follows the latency:
-whenever a pacing slot finds nobody waiting behind it another loop starts, and when the line grows
-long a loop retires. A loop never raises for what the network or the service does.
+whenever a pacing slot finds too few loops on their way behind it others start, and when the line
+grows long a loop retires. A loop never raises for what the network or the service does.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ class Pipeline:
         failure: LedgerFailed | None = None
         try:
             async with asyncio.TaskGroup() as self._loops:
-                self._pacer.starved = self._start_loop
-                self._start_loop()
+                self._pacer.starved = self._start_loops
+                self._start_loops(LONGEST_LINE)
         except* LedgerFailed as failures:
             # All of them failed alike: after the first, the writer refuses every write.
             failure = next(e for e in failures.exceptions if isinstance(e, LedgerFailed))
@@ -158,12 +158,13 @@ class Pipeline:
         for loop in self._active:
             loop.cancel()
 
-    def _start_loop(self) -> None:
-        if self._loops is None or self._stop or len(self._active) >= self._concurrency:
+    def _start_loops(self, count: int) -> None:
+        if self._loops is None or self._stop:
             return
-        loop = self._loops.create_task(self._work())
-        self._active.add(loop)
-        loop.add_done_callback(self._active.discard)
+        for _ in range(min(count, self._concurrency - len(self._active))):
+            loop = self._loops.create_task(self._work())
+            self._active.add(loop)
+            loop.add_done_callback(self._active.discard)
 
     async def _work(self) -> None:
         try:
@@ -181,6 +182,8 @@ class Pipeline:
             raise
         except FacepurgeError as error:
             self.stop(Stop(StopReason.HOLDS, error.cause, error.remedy))
+        finally:
+            self._pacer.withdraw()
 
     async def _settle(self, call: Call) -> None:
         """Attempt one call until its faces are settled, or give it back when the run stops."""

@@ -255,16 +255,41 @@ def test_stop_ends_the_waiting_for_a_hold() -> None:
     assert run_virtually(main()) == pytest.approx(2)
 
 
-def test_an_empty_line_asks_for_more_loops() -> None:
-    async def main() -> int:
-        starved = 0
+def test_an_empty_line_asks_for_more_callers() -> None:
+    async def main() -> list[int]:
+        asked: list[int] = []
+        paced = Pacer(RATE, outage_limit_seconds=60, starved=asked.append)
+        await crowd(paced, 1, 3)
+        return asked
 
-        def more() -> None:
-            nonlocal starved
-            starved += 1
+    assert run_virtually(main()) == [1, 1, 1]
 
-        paced = Pacer(RATE, outage_limit_seconds=60, starved=more)
-        await crowd(paced, 1, 5)
-        return starved
 
-    assert run_virtually(main()) == 5
+def test_a_long_way_to_the_line_asks_for_as_many_callers_as_fill_it() -> None:
+    """150 ms for a connection at 20 calls/s: three on their way, and one in line."""
+
+    async def main() -> list[int]:
+        asked: list[int] = []
+        paced = Pacer(20.0, outage_limit_seconds=60, starved=asked.append)
+        await paced.clearance()
+        await asyncio.sleep(0.149)
+        await paced.slot()
+        return asked
+
+    assert run_virtually(main()) == [4]
+
+
+def test_a_caller_that_withdraws_is_no_longer_counted_on() -> None:
+    async def main() -> list[int]:
+        asked: list[int] = []
+        paced = Pacer(RATE, outage_limit_seconds=60, starved=asked.append)
+
+        async def leave() -> None:
+            await paced.clearance()
+            paced.withdraw()
+
+        await asyncio.gather(leave(), leave())
+        await crowd(paced, 1, 1)
+        return asked
+
+    assert run_virtually(main()) == [1]
