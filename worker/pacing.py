@@ -328,3 +328,27 @@ class Pacer:
         if self._loop.time() < self._hold_until:
             return self._hold_reason
         return "quota" if self.line else ""
+
+
+class Pacers:
+    """One pacer for each operation, or one for all of them where they share a quota.
+
+    The service documents its quota per operation; whether operations share it is not confirmed.
+    """
+
+    def __init__(
+        self, rate_per_second: float, *, outage_limit_seconds: float, shared: bool
+    ) -> None:
+        self._rate = rate_per_second
+        self._outage_limit_seconds = outage_limit_seconds
+        self._shared = shared
+        self._pacers: dict[str, Pacer] = {}
+
+    def of(self, operation: str) -> Pacer:
+        """The pacer of the service's action ``operation``, e.g. ``DeleteFaces``."""
+        bucket = "" if self._shared else operation
+        if bucket not in self._pacers:
+            self._pacers[bucket] = Pacer(
+                self._rate, outage_limit_seconds=self._outage_limit_seconds
+            )
+        return self._pacers[bucket]

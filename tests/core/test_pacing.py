@@ -9,7 +9,7 @@ import pytest
 
 from tests.core.virtual_time import run_virtually, stall
 from worker.departure import NotDeparted
-from worker.pacing import Pacer
+from worker.pacing import Pacer, Pacers
 
 RATE = 19.80
 
@@ -293,3 +293,17 @@ def test_a_caller_that_withdraws_is_no_longer_counted_on() -> None:
         return asked
 
     assert run_virtually(main()) == [1]
+
+
+@pytest.mark.parametrize(("shared", "most"), [(False, 40), (True, 20)])
+def test_operations_have_buckets_of_their_own_unless_they_share_the_quota(
+    *, shared: bool, most: int
+) -> None:
+    async def main() -> list[float]:
+        pacers = Pacers(RATE, outage_limit_seconds=60, shared=shared)
+        both = await asyncio.gather(
+            crowd(pacers.of("DeleteFaces"), 3, 30), crowd(pacers.of("GetPerson"), 3, 30)
+        )
+        return sorted(both[0] + both[1])
+
+    assert most_in_any_second(run_virtually(main())) == most

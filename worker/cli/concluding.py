@@ -27,8 +27,8 @@ def conclude_run(run_dir: Path, settings: Settings, *, json: bool, quiet: bool) 
     with run_lock(run_dir):
         with known(f"what was done is in the ledger; to go on type: facepurge resume {run_dir}"):
             stop = asyncio.run(carry_out(run_dir, settings, quiet=quiet))
-        if stop.reason is StopReason.LEDGER:
-            raise LedgerFailed(stop.detail, stop.remedy)
+            if stop.reason is StopReason.LEDGER:
+                raise LedgerFailed(stop.detail, stop.remedy)
         return report_run(run_dir, json=json, stop=stop)
 
 

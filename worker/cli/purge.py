@@ -9,7 +9,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from worker.cli.progress import Progress, show
@@ -20,6 +20,7 @@ from worker.green.client import GreenClient
 from worker.green.credentials import FixedCredential, credential_chain
 from worker.green.endpoint import Endpoint, resolve_endpoint
 from worker.green.interface import Credential, CredentialChain
+from worker.green.operations import DELETE_FACES
 from worker.green.signing import signer_for
 from worker.green.transport import open_transport
 from worker.holds import HoldWatch
@@ -29,13 +30,13 @@ from worker.ledger.journal import Ledger
 from worker.ledger.writer import ThreadWriter
 from worker.locks import quota_lock
 from worker.model import Call, Evidence, Kind, Outcome, StopReason
-from worker.pacing import Pacer
+from worker.pacing import Pacer, Pacers
 from worker.pipeline import Pipeline, Stop
 from worker.report.interface import RunHeader
 from worker.sandbox.child import sandbox_process
 from worker.sandbox.keys import SANDBOX_ACCESS_KEY_ID, SANDBOX_ACCESS_KEY_SECRET
 from worker.settings import Settings
-from worker.telemetry import get_log
+from worker.telemetry import get_log, register_secret
 
 TALLY_INTERVAL_SECONDS = 0.5
 
@@ -89,13 +90,33 @@ class _AttemptLog:
         tell(str(evidence.kind), message=evidence.message, **facts)
 
 
+class _ConfidentialChain:
+    """Tells the logs what must never appear in them, before anybody can sign with it."""
+
+    def __init__(self, chain: CredentialChain) -> None:
+        self._chain = chain
+
+    async def get(self) -> Credential:
+        return self._register(await self._chain.get())
+
+    async def renew(self) -> Credential:
+        return self._register(await self._chain.renew())
+
+    @staticmethod
+    def _register(credential: Credential) -> Credential:
+        for secret in (credential.access_key_secret, credential.security_token):
+            if secret:
+                register_secret(secret)
+        return credential
+
+
 @asynccontextmanager
 async def _service(
     header: RunHeader, settings: Settings, run_dir: Path
 ) -> AsyncIterator[tuple[Endpoint, CredentialChain]]:
     """Where the calls go and who signs them; a rehearsal has its own server and never real keys."""
     if not header.rehearsal:
-        yield endpoint_of(settings), credential_chain()
+        yield endpoint_of(settings), _ConfidentialChain(credential_chain())
         return
     directory = run_dir / SANDBOX
     async with sandbox_process(directory, directory / "state.json") as url:
@@ -144,12 +165,14 @@ class _Gauge:
 
     async def follow(self, ledger: Ledger) -> None:
         """Keep the tally fresh until cancelled."""
-        while True:
-            try:
-                self._tally = await ledger.tally()
-            except LedgerFailed:
-                return  # the pipeline reports it
-            await asyncio.sleep(TALLY_INTERVAL_SECONDS)
+        with suppress(LedgerFailed):  # the pipeline reports it
+            while True:
+                await self.look(ledger)
+                await asyncio.sleep(TALLY_INTERVAL_SECONDS)
+
+    async def look(self, ledger: Ledger) -> None:
+        """Read the tally once."""
+        self._tally = await ledger.tally()
 
     def __call__(self) -> Progress:
         now = asyncio.get_running_loop().time()
@@ -204,9 +227,12 @@ async def carry_out(run_dir: Path, settings: Settings, *, quiet: bool) -> Stop:
         transport = await stack.enter_async_context(
             open_transport(endpoint.url_base, settings, clock)
         )
-        pacer = Pacer(
-            settings.rate_per_second, outage_limit_seconds=settings.outage_limit_minutes * 60
+        pacers = Pacers(
+            settings.rate_per_second,
+            outage_limit_seconds=settings.outage_limit_minutes * 60,
+            shared=settings.shared_quota,
         )
+        pacer = pacers.of(DELETE_FACES.action)
         client = GreenClient(
             transport=transport,
             endpoint=endpoint,
@@ -269,10 +295,13 @@ async def _work(
             display = show(gauge, stream=sys.stderr, lines_only=lines_only)
             watchers.append(group.create_task(display))
         try:
-            return await pipeline.run()
+            stop = await pipeline.run()
+            with suppress(LedgerFailed):
+                await gauge.look(ledger)  # the last thing shown is how it ended
         finally:
             for watcher in watchers:
                 watcher.cancel()
+    return stop
 
 
 def _sentence(stop: Stop) -> str:

@@ -16,7 +16,7 @@ from worker.cli.options import (
     log_options,
     service_options,
 )
-from worker.cli.verb import verb
+from worker.cli.verb import GroupedOption, verb
 
 if TYPE_CHECKING:
     from worker.configuration import Configuration
@@ -35,6 +35,13 @@ facepurge resume runs/20261123T185054Z-3f9a1c --confirm 4711 --rate 5"""
 @config_option
 @log_options
 @json_option
+@click.option(
+    "--same-account",
+    is_flag=True,
+    cls=GroupedOption,
+    heading="Safety",
+    help="The AccessKey changed since the plan, and it is of the same account.",
+)
 @click.pass_context
 def resume(
     ctx: click.Context,
@@ -43,6 +50,7 @@ def resume(
     *,
     yes: bool,
     confirm: int | None,
+    same_account: bool,
     json: bool,
     verbose: bool,
     quiet: bool,
@@ -77,7 +85,7 @@ def resume(
             with run_lock(directory):
                 return report_run(directory, json=json)
         if not header.rehearsal:
-            _same_target(header, settings)
+            _same_target(header, settings, same_account=same_account)
         consent.obtain(
             [f"  {counted(waiting, 'face')} of run {header.run_id} not sent yet"],
             waiting,
@@ -107,7 +115,7 @@ def _settings_of(header: RunHeader, given: Configuration) -> Settings:
     return settings
 
 
-def _same_target(header: RunHeader, settings: Settings) -> None:
+def _same_target(header: RunHeader, settings: Settings, *, same_account: bool) -> None:
     """A run belongs to its account and endpoint. Raises ``GateClosed`` naming the difference."""
     from worker.cli import purge  # noqa: PLC0415 (start-up)
     from worker.errors import GateClosed  # noqa: PLC0415
@@ -119,9 +127,8 @@ def _same_target(header: RunHeader, settings: Settings) -> None:
             f"the run belongs to {header.endpoint}, and the settings now say {address}", remedy
         )
     account = purge.account_of(settings)
-    if account != header.account:
+    if account != header.account and not same_account:
         raise GateClosed(
-            f"the run belongs to account {header.account}, and the credentials now are of"
-            f" {account}",
-            remedy,
+            f"the run belongs to {header.account}, and the credentials now are {account}",
+            f"{remedy}; if this is another key of the same account, add --same-account",
         )

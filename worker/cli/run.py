@@ -66,7 +66,10 @@ def run(
     with known(NOTHING_SENT), consent.terminating():
         settings = configuration(ctx).settings
         telemetry.configure(settings.log_format, verbose - quiet, sys.stderr)
-        address = purge.SANDBOX_NAME if sandbox else purge.endpoint_of(settings).url_base
+        address, note = purge.SANDBOX_NAME, ""
+        if not sandbox:
+            endpoint = purge.endpoint_of(settings)
+            address, note = endpoint.url_base, endpoint.note
         run_id = new_run_id()
         if dry_run:
             return planning.dry_run(settings, sources, run_id, address, json=json, quiet=quiet)
@@ -77,8 +80,11 @@ def run(
             planning.check_ceilings(plan.figures, settings)
             account = purge.SANDBOX_NAME if sandbox else purge.account_of(settings)
             consent.obtain(
-                planning.plan_lines(plan.figures, settings.rate_per_second, address, account)
-                + planning.rejection_lines(plan.figures),
+                [
+                    *planning.plan_lines(plan.figures, settings.rate_per_second, address, account),
+                    *([f"  note      {note}"] if note else []),
+                    *planning.rejection_lines(plan.figures),
+                ],
                 plan.figures.faces,
                 yes=yes or sandbox,
                 confirm=confirm,

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
+from worker.errors import InputRefused, ReportFailed
 from worker.plan import Rejection
 from worker.report.cells import harmless_column
 from worker.report.files import ReportDirectory
@@ -18,21 +19,32 @@ _ROWS_AT_ONCE = 5_000
 def write_rejections(rejections: Iterable[Rejection], directory: Path) -> Path:
     """Write every place and reason; names no IDs, the places lead to them.
 
-    Raises ``worker.errors.ReportFailed``.
+    Raises ``InputRefused`` when the list cannot be written: the input is refused all the same.
     """
-    with ReportDirectory(directory, (REJECTIONS,)) as folder:
-        file = folder.file(REJECTIONS)
-        file.write(b"place,reason\n")
-        pending: list[Rejection] = []
-        for rejection in rejections:
-            pending.append(rejection)
-            if len(pending) == _ROWS_AT_ONCE:
-                file.write(_encoded(pending), len(pending))
-                pending.clear()
-        file.write(_encoded(pending), len(pending))
-        file.seal()
-        folder.publish()
+    try:
+        with ReportDirectory(directory, (REJECTIONS,)) as folder:
+            _write(rejections, folder)
+    except ReportFailed as error:
+        raise InputRefused(
+            f"{error.cause.partition('; the ledger')[0]}, and the input has rows that cannot be"
+            " sent as they are",
+            "choose another place with --run-dir DIR, and start again",
+        ) from error
     return directory / REJECTIONS
+
+
+def _write(rejections: Iterable[Rejection], folder: ReportDirectory) -> None:
+    file = folder.file(REJECTIONS)
+    file.write(b"place,reason\n")
+    pending: list[Rejection] = []
+    for rejection in rejections:
+        pending.append(rejection)
+        if len(pending) == _ROWS_AT_ONCE:
+            file.write(_encoded(pending), len(pending))
+            pending.clear()
+    file.write(_encoded(pending), len(pending))
+    file.seal()
+    folder.publish()
 
 
 def _encoded(rejections: list[Rejection]) -> bytes:
