@@ -53,6 +53,19 @@ class Standing:
     """``ending_seq`` of the deciding evidence; None where there is none."""
 
 
+def may_have_left(ending: Evidence | None) -> bool:
+    """Whether a byte of the attempt may have left this machine.
+
+    What is fatal before there is an answer (no credential, no trust in the server's certificate)
+    has no time of sending.
+    """
+    if ending is None:
+        return True
+    if ending.kind is Kind.FATAL:
+        return ending.sent_us is not None
+    return ending.kind is not Kind.NOT_SENT
+
+
 def _rank(trace: Trace, face_id: str) -> tuple[int, Outcome, str]:
     """How strongly one attempt speaks (higher wins), for which outcome, with which code."""
     ending = trace.ending
@@ -77,7 +90,7 @@ def fold(face_id: str, traces: Iterable[Trace]) -> Standing:
     for trace in traces:
         if face_id not in trace.face_ids:
             continue
-        if trace.ending is None or trace.ending.kind is not Kind.NOT_SENT:
+        if may_have_left(trace.ending):
             sent_us = trace.ending.sent_us if trace.ending is not None else None
             sent[trace.attempt_seq] = trace.opened_us if sent_us is None else sent_us
         strength, outcome, code = _rank(trace, face_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,9 +15,12 @@ Hold = tuple[str, str]
 """(person ID, face ID), or (person ID, "") for everything of that person."""
 
 REMEDY = (
-    "the exclusion list has one `person` or `person,face` per line, `#` begins a comment;"
-    " IDs are taken exactly as written"
+    "the exclusion list has one `person` or `person,face` per line, and comments on lines of their"
+    " own that begin with `#`; IDs are taken exactly as written, without quotes"
 )
+
+NOT_OF_AN_ID = re.compile(r'[\s"#;]')
+"""Signs of a list written for something else: taken as part of an ID, it would hold nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,10 @@ def _parse(path: Path, content: bytes) -> frozenset[Hold]:
             )
         if any(not character.isprintable() for character in line):
             raise InputRefused(f"{path}:{number}: a control character in an ID", REMEDY)
+        if foreign := NOT_OF_AN_ID.search(line):
+            raise InputRefused(
+                f"{path}:{number}: {foreign.group()!r} is not expected in an ID", REMEDY
+            )
         holds.add((person, face))
     return frozenset(holds)
 

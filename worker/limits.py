@@ -16,7 +16,7 @@ from worker.settings import DOCUMENTED_RATE_PER_SECOND, Settings
 DAY_SECONDS: Final = 86_400.0
 
 RANGES: Final[Mapping[str, tuple[float, float, str]]] = {
-    "rate_per_second": (0.001, 10_000, "calls per second"),
+    "rate_per_second": (0.001, 1_000_000, "calls per second"),
     "concurrency": (1, 5_000, "calls in flight"),
     "retry_after_cap_seconds": (0.001, DAY_SECONDS, "seconds"),
     "outage_limit_minutes": (0.001, 10_080, "minutes"),

@@ -21,10 +21,13 @@ from worker.pacing import Pacer
 LONGEST_LINE = 4
 """Loops standing in line beyond which one more is of no use."""
 
-NOTHING_APPLIED = frozenset({Kind.THROTTLED, Kind.AGAIN, Kind.NOT_SENT})
+NOTHING_APPLIED = frozenset({Kind.THROTTLED, Kind.AGAIN, Kind.NOT_SENT, Kind.FATAL})
 """Endings after which the same faces may be sent again."""
 
 STOPS_THE_RUN = frozenset({Kind.FATAL, Kind.SWAPPED})
+
+SOMETHING_IS_WRONG = frozenset({StopReason.FATAL, StopReason.BREAKER, StopReason.HOLDS})
+"""What a person must hear about even when the run was being stopped already."""
 
 BREAKER_WINDOW = 200
 BREAKER_MINIMUM = 50
@@ -35,8 +38,6 @@ class Ledger(Protocol):
     """What the pipeline writes; every method is durable when it returns."""
 
     async def claim(self) -> Call | None: ...
-
-    async def release(self, call_no: int) -> None: ...
 
     async def open_attempt(self, request: Request, opened_us: int) -> int: ...
 
@@ -146,9 +147,12 @@ class Pipeline:
     def stop(self, stop: Stop) -> None:
         """Begin no further call; what is in flight gets ``grace_seconds`` to be recorded.
 
-        The first reason counts. Must be called from the event loop's thread.
+        The first reason counts, except that something wrong found meanwhile outweighs a wish to
+        stop. Must be called from the event loop's thread.
         """
         if self._stop is not None:
+            if stop.reason in SOMETHING_IS_WRONG and self._stop.reason not in SOMETHING_IS_WRONG:
+                self._stop = stop
             return
         self._stop = stop
         self._pacer.stop()
@@ -175,7 +179,7 @@ class Pipeline:
                 call = await self._ledger.claim()
                 if call is None:
                     return
-                await self._settle(call)
+                await self._attempt(call)
         except NotDeparted:
             return
         except LedgerFailed:
@@ -185,21 +189,8 @@ class Pipeline:
         finally:
             self._pacer.withdraw()
 
-    async def _settle(self, call: Call) -> None:
-        """Attempt one call until its faces are settled, or give it back when the run stops."""
-        try:
-            while True:
-                evidence = await self._attempt(call)
-                if evidence.kind not in NOTHING_APPLIED:
-                    break
-                await self._pacer.clearance()
-        except NotDeparted:
-            await self._ledger.release(call.call_no)
-            return
-        if evidence.kind is Kind.FATAL:
-            await self._ledger.release(call.call_no)
-
-    async def _attempt(self, call: Call) -> Evidence:
+    async def _attempt(self, call: Call) -> None:
+        """Send a call once; what applied nothing waits for its next claim, under later holds."""
         request = self._service.prepare(call)
         attempt_seq = await self._ledger.open_attempt(request, self._clock.now_us())
         self.in_flight += 1
@@ -217,11 +208,10 @@ class Pipeline:
             raise
         finally:
             self.in_flight -= 1
-        settled = evidence.kind not in NOTHING_APPLIED and evidence.kind is not Kind.FATAL
+        settled = evidence.kind not in NOTHING_APPLIED
         await self._ledger.record(attempt_seq, call.call_no, evidence, settled=settled)
         self._log.attempt_ended(call, evidence)
         self._learn(evidence)
-        return evidence
 
     def _learn(self, evidence: Evidence) -> None:
         """What one ending means for everybody."""

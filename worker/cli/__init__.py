@@ -115,6 +115,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     if "_FACEPURGE_COMPLETE" in os.environ:
         facepurge.main(args, prog_name="facepurge")
     stdout.begin()
+    # Also the directories made on the way to a private one, whatever the shell's umask was.
+    os.umask(0o077)
     try:
         code = _invoke(args)
     except click.exceptions.Exit as exit_:

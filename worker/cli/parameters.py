@@ -33,7 +33,7 @@ class Rate(click.ParamType[float]):
     """Calls per second; above 0, whole or with a decimal point."""
 
     name = "calls/s"
-    greatest = 10_000
+    greatest = 1_000_000
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

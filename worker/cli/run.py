@@ -61,7 +61,7 @@ def run(
     from worker import telemetry  # noqa: PLC0415 (start-up: --help needs none of these)
     from worker.cli import consent, planning, purge  # noqa: PLC0415
     from worker.cli.concluding import conclude_run  # noqa: PLC0415
-    from worker.cli.run_directory import make_run_directory, new_run_id  # noqa: PLC0415
+    from worker.cli.run_directory import made_run_directory, new_run_id  # noqa: PLC0415
 
     with known(NOTHING_SENT), consent.terminating():
         settings = configuration(ctx).settings
@@ -73,12 +73,15 @@ def run(
         run_id = new_run_id()
         if dry_run:
             return planning.dry_run(settings, sources, run_id, address, json=json, quiet=quiet)
+        # Before a long manifest is read: whoever cannot sign has nothing to wait for.
+        account = purge.SANDBOX_NAME if sandbox else purge.account_of(settings)
         run_dir = planning.run_directory(settings, run_id)
-        make_run_directory(run_dir)
-        with planning.planned(settings, sources, run_id, run_dir, quiet=quiet) as plan:
+        with (
+            made_run_directory(run_dir),
+            planning.planned(settings, sources, run_id, run_dir, quiet=quiet) as plan,
+        ):
             planning.refuse_invalid_rows(plan, settings, run_dir)
             planning.check_ceilings(plan.figures, settings)
-            account = purge.SANDBOX_NAME if sandbox else purge.account_of(settings)
             consent.obtain(
                 [
                     *planning.plan_lines(plan.figures, settings.rate_per_second, address, account),

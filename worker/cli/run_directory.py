@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from worker.errors import GateClosed
@@ -19,6 +21,18 @@ _OURS = frozenset({DRAFT_NAME, REPORT, SANDBOX, "lock"})
 def new_run_id() -> str:
     """UTC time of planning and a random tail: sorts by time, never twice the same."""
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+@contextmanager
+def made_run_directory(path: Path) -> Iterator[None]:
+    """``make_run_directory``, and no empty directory left when the block fails."""
+    make_run_directory(path)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            path.rmdir()
+        raise
 
 
 def make_run_directory(path: Path) -> None:

@@ -39,10 +39,12 @@ LEFT JOIN ending e ON e.seq = f.decided_by
 ORDER BY r.row_no
 """
 
-# Attempts per operation; the first attempt of a call is not a retry.
+# Attempts per operation; the first attempt of a call is not a retry. Which of them may have left is
+# what worker.fold says.
 CALL_FIGURES = """
 SELECT a.operation, COUNT(*),
-       COUNT(*) FILTER (WHERE e.kind IS NOT :not_sent),
+       COUNT(*) FILTER (WHERE e.kind IS NOT :not_sent
+                        AND (e.kind IS NOT :fatal OR e.sent_us IS NOT NULL)),
        COUNT(*) - COUNT(DISTINCT a.call_no),
        COUNT(*) FILTER (WHERE e.kind = :throttled)
 FROM attempt a LEFT JOIN ending e ON e.attempt_seq = a.seq GROUP BY a.operation ORDER BY 1
@@ -128,7 +130,11 @@ class LedgerBooks:
             for figures in query(
                 self._connection,
                 CALL_FIGURES,
-                {"not_sent": str(Kind.NOT_SENT), "throttled": str(Kind.THROTTLED)},
+                {
+                    "not_sent": str(Kind.NOT_SENT),
+                    "fatal": str(Kind.FATAL),
+                    "throttled": str(Kind.THROTTLED),
+                },
             )
         ]
 

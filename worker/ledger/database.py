@@ -97,11 +97,13 @@ def open_ledger(run_dir: Path, *, read_only: bool = False) -> apsw.Connection:
     version.
     """
     path = require_ledger(run_dir)
-    # A read-only connection could not recover the write-ahead log a crash has left.
+    # A read-only connection could not recover the write-ahead log a crash has left. SQLite would
+    # refuse links anywhere on the way too, and runs may well live behind one.
     connection = None
     try:
         connection = apsw.Connection(
-            str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
+            str(run_dir.resolve() / FILE_NAME),
+            flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW,
         )
         connection.set_busy_timeout(5000)
         _recognise(connection, path)

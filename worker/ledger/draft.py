@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -74,10 +75,8 @@ class LedgerDraft:
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._path = run_dir / DRAFT_NAME
-        try:
+        with self._writing():
             self._connection = create_draft(self._path)
-        except (OSError, apsw.Error) as error:
-            raise self._unwritable(error) from error
         self._connection.execute("BEGIN")
         self._rows = 0
         self._records = 0
@@ -98,11 +97,15 @@ class LedgerDraft:
             self._connection.close()
             self._path.unlink(missing_ok=True)
 
-    def _unwritable(self, error: Exception) -> FacepurgeError:
-        return FacepurgeError(
-            f"{self._path}: the plan could not be written ({error}); nothing was sent",
-            "make room or choose another place with --run-dir DIR, then start again",
-        )
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, apsw.Error) as error:
+            raise FacepurgeError(
+                f"{self._path}: the plan could not be written ({error}); nothing was sent",
+                "make room or choose another place with --run-dir DIR, then start again",
+            ) from error
 
     def add_entries(self, source_no: int, entries: Iterable[Entry]) -> None:
         """Append entries of one source, in input order."""
@@ -127,43 +130,43 @@ class LedgerDraft:
                 )
             )
             self._rows += 1
-        try:
+        with self._writing():
             self._connection.executemany(INSERT_ROW, batch)
-        except apsw.Error as error:
-            raise self._unwritable(error) from error
 
     def add_source(self, source_no: int, summary: SourceSummary) -> None:
         """Note what a source held, once it was read to its end."""
         self._blank_lines += summary.blank_lines
-        self._connection.execute(
-            "INSERT INTO source VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                source_no,
-                summary.name,
-                summary.format,
-                summary.sha256,
-                summary.byte_count,
-                summary.records,
-                summary.entries,
-                summary.blank_lines,
-                msgspec.json.encode(summary.carried_columns).decode(),
-            ),
-        )
+        with self._writing():
+            self._connection.execute(
+                "INSERT INTO source VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    source_no,
+                    summary.name,
+                    summary.format,
+                    summary.sha256,
+                    summary.byte_count,
+                    summary.records,
+                    summary.entries,
+                    summary.blank_lines,
+                    msgspec.json.encode(summary.carried_columns).decode(),
+                ),
+            )
 
     def add_holds(self, holds: Holds) -> None:
         """Take rows on the exclusion list out of the plan."""
         if holds.entries:
-            self._connection.executemany("INSERT INTO hold VALUES (?, ?)", sorted(holds.entries))
-            self._connection.execute(HOLD_ROWS)
+            with self._writing():
+                self._connection.executemany(
+                    "INSERT INTO hold VALUES (?, ?)", sorted(holds.entries)
+                )
+                self._connection.execute(HOLD_ROWS)
 
     def arrange(self, run_id: str, faces_per_call: int) -> PlanFigures:
         """Group, drop repeats, set conflicts aside, and put the calls into their order."""
-        try:
+        with self._writing():
             repeats = self._pair_up()
             self._set_conflicts_aside()
             persons, faces, calls, oversized, largest = self._line_up(run_id, faces_per_call)
-        except apsw.Error as error:
-            raise self._unwritable(error) from error
         fates = dict(
             query(self._connection, "SELECT fate, COUNT(*) FROM row WHERE fate <> '' GROUP BY fate")
         )
@@ -278,7 +281,7 @@ class LedgerDraft:
 
         Raises ``FacepurgeError`` when the disk refuses; nothing was sent then.
         """
-        try:
+        with self._writing():
             self._connection.executemany(
                 "INSERT INTO run VALUES (?, ?)",
                 [(key, msgspec.json.encode(value).decode()) for key, value in header.items()],
@@ -294,5 +297,3 @@ class LedgerDraft:
                 if path == self._path:
                     path.rename(self._run_dir / FILE_NAME)
             self._sealed = True
-        except (OSError, apsw.Error) as error:
-            raise self._unwritable(error) from error

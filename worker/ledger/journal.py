@@ -60,6 +60,15 @@ SELECT f.face_no, f.call_no FROM call c JOIN face f USING (call_no)
 WHERE c.person_id = ?1 AND c.state = 0 AND f.outcome = 'unsent' AND ?2 IN ('', f.face_id)
 """
 
+# Faces of a call on the exclusion list, which may have grown while the call was claimed.
+HELD_MEANWHILE = """
+SELECT f.face_no, f.call_no FROM call c JOIN face f USING (call_no)
+WHERE c.call_no = ?1 AND f.outcome = 'unsent' AND EXISTS (
+  SELECT 1 FROM hold h WHERE h.person_id = c.person_id AND h.face_id IN ('', f.face_id))
+"""
+
+SET_HELD = "UPDATE face SET outcome = 'held', code = '' WHERE face_no = ?"
+
 # Calls of a person that hold nothing to send any more.
 SETTLE_EMPTY = """
 UPDATE call SET state = 2 WHERE state = 0 AND call_no = ?1 AND NOT EXISTS (
@@ -75,9 +84,9 @@ WHERE c.state = 1
 """
 
 
-def _damaged(call_no: int) -> LedgerFailed:
+def _damaged(path: str, call_no: int) -> LedgerFailed:
     return LedgerFailed(
-        f"the ledger's call {call_no} is not what was planned (its seal does not match), so nothing"
+        f"{path}: call {call_no} of the ledger is not what was planned (its seal does not match), so nothing"
         " more is sent",
         "the disk or a person has changed the ledger: restore the run directory from a copy",
     )
@@ -124,7 +133,7 @@ class Ledger:
         call_no, person_id, sealed = claimed
         faces = query(connection, FACES_OF_CALL, (call_no,)).fetchall()
         if seal(self._run_id, call_no, person_id, [face_id for face_id, _, _ in faces]) != sealed:
-            raise _damaged(call_no)
+            raise _damaged(self._path, call_no)
         to_send = [
             (face_id, place) for face_id, outcome, place in faces if outcome == Outcome.UNSENT
         ]
@@ -135,9 +144,17 @@ class Ledger:
             tuple(place for _, place in to_send),
         )
 
-    async def release(self, call_no: int) -> None:
-        """Give a claim back: the call waits again."""
-        await self._writer.submit(lambda c: c.execute(SET_STATE, (WAITING, call_no)))
+    def _put_back(self, connection: apsw.Connection, call_no: int) -> None:
+        """The call waits again, without what the exclusion list has come to name."""
+        connection.execute(SET_STATE, (WAITING, call_no))
+        self._take_out(connection, query(connection, HELD_MEANWHILE, (call_no,)).fetchall())
+
+    def _take_out(self, connection: apsw.Connection, faces: list[tuple[int, int]]) -> int:
+        """Make waiting faces, given with their calls, ``held``; returns how many."""
+        connection.executemany(SET_HELD, [(face_no,) for face_no, _ in faces])
+        connection.executemany(SETTLE_EMPTY, {(call_no,) for _, call_no in faces})
+        self._add_to_tally(connection, {Outcome.UNSENT: -len(faces), Outcome.HELD: len(faces)})
+        return len(faces)
 
     # Attempts and evidence
 
@@ -168,7 +185,7 @@ class Ledger:
         """Write how an attempt ended, and what its faces are now, in one transaction.
 
         The write is queued before this method first waits: a cancelled caller loses nothing.
-        ``settled`` false keeps the claim, for the next attempt.
+        ``settled`` false gives the claim back: the call waits again.
         """
 
         def write(connection: apsw.Connection) -> None:
@@ -176,6 +193,8 @@ class Ledger:
             self._restate(connection, call_no)
             if settled:
                 connection.execute(SET_STATE, (SETTLED, call_no))
+            else:
+                self._put_back(connection, call_no)
 
         await self._writer.submit(write)
 
@@ -262,7 +281,7 @@ class Ledger:
             closed = 0
             for call_no, attempt_seq in query(connection, LEFT_BEHIND).fetchall():
                 if attempt_seq is None:
-                    connection.execute(SET_STATE, (WAITING, call_no))
+                    self._put_back(connection, call_no)
                     continue
                 self._append_ending(
                     connection,
@@ -284,21 +303,17 @@ class Ledger:
     # Holds
 
     async def hold(self, additions: frozenset[Hold]) -> int:
-        """Take faces out of calls that nobody has claimed yet; returns how many."""
+        """Take faces out of calls that nobody has claimed yet; returns how many.
+
+        A call in flight is looked at again when it comes back unsettled.
+        """
 
         def write(connection: apsw.Connection) -> int:
             held = 0
             connection.executemany("INSERT OR IGNORE INTO hold VALUES (?, ?)", sorted(additions))
             for person_id, face_id in additions:
                 faces = query(connection, HELD_FACES, (person_id, face_id)).fetchall()
-                for face_no, _ in faces:
-                    connection.execute(
-                        "UPDATE face SET outcome = 'held' WHERE face_no = ?", (face_no,)
-                    )
-                for call_no in {call_no for _, call_no in faces}:
-                    connection.execute(SETTLE_EMPTY, (call_no,))
-                held += len(faces)
-            self._add_to_tally(connection, {str(Outcome.UNSENT): -held, str(Outcome.HELD): held})
+                held += self._take_out(connection, faces)
             return held
 
         return await self._writer.submit(write)

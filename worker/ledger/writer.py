@@ -27,7 +27,7 @@ class Writer(Protocol):
         """Queue one write; cancelling the future only ends the waiting for it.
 
         The future raises ``worker.errors.LedgerFailed`` when the write, or any write before it,
-        could not be made durable.
+        could not be made durable, or when the writer is closed.
         """
         ...
 
@@ -69,15 +69,21 @@ class ThreadWriter:
             queue.SimpleQueue()
         )
         self._failure: LedgerFailed | None = None
+        self._closed = False
         self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
         self._thread.start()
 
     def submit(self, write: Write[T]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put((write, future))
+        if self._closed:
+            # Nobody would ever take it out of the queue.
+            _resolve([future], [], _failed(self._path, apsw.ConnectionClosedError("closed")))
+        else:
+            self._queue.put((write, future))
         return future
 
     async def close(self) -> None:
+        self._closed = True
         self._queue.put(None)
         await asyncio.shield(asyncio.to_thread(self._thread.join))
         self._connection.close()
