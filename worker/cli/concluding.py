@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 
-from worker.cli import stdout
+from worker.cli import stderr, stdout
 from worker.cli.ending import known
 from worker.cli.purge import carry_out
 from worker.cli.run_directory import REPORT
@@ -51,6 +50,5 @@ def _say(report: Report, run_dir: Path, *, json: bool, stop: Stop | None) -> Non
     else:
         stdout.write("\n".join(summary_lines(report.conclusion, str(run_dir))))
     if stop is not None and stop.remedy:
-        sys.stderr.write(f"  remedy: {stop.remedy}\n")
-    sys.stderr.write(last_line(report.conclusion, str(run_dir)) + "\n")
-    sys.stderr.flush()
+        stderr.write(f"  remedy: {stop.remedy}", level="error")
+    stderr.write(last_line(report.conclusion, str(run_dir)))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from worker.cli import stderr
 from worker.cli.planning import counted
 from worker.errors import FacepurgeError, GateClosed
 
@@ -47,8 +48,7 @@ def obtain(
     """
     asks = not yes and confirm is None
     if asks or not quiet:
-        sys.stderr.write("plan\n" + "\n".join(plan) + "\n")
-        sys.stderr.flush()
+        stderr.write("plan", *plan)
     if confirm is not None and confirm != faces:
         raise GateClosed(
             f"--confirm says {confirm:,}, and the plan has {counted(faces, 'face')}",
@@ -64,7 +64,6 @@ def obtain(
     sys.stderr.write(
         f"Deletion cannot be undone. To go on, type the number of faces to be deleted ({faces}): "
     )
-    sys.stderr.flush()
     answer = sys.stdin.readline().strip()
     if answer.replace(",", "") != str(faces):
         raise GateClosed(

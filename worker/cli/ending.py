@@ -7,13 +7,13 @@ variables may hold signatures, tokens or IDs.
 from __future__ import annotations
 
 import contextlib
-import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from worker.cli import stderr
 from worker.errors import FacepurgeError
 
 NOTHING_SENT = "nothing was sent"
@@ -56,9 +56,7 @@ def tell(error: BaseException, *, verbose: bool) -> int:
         lines.append(NOTHING_SENT)
     elif code == 1:
         lines.append("what was done is in the ledger of the run directory, if one was made")
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr itself may be closed
-        sys.stderr.write("\n".join(_printable(line) for line in lines) + "\n")
-        sys.stderr.flush()
+    stderr.write(*lines, level="error")
     return code
 
 
@@ -135,7 +133,3 @@ def _places(error: BaseException | None) -> list[str]:
         lines += [f"    {_place(f)}" for f in traceback.extract_tb(error.__traceback__)]
         error = error.__cause__ or error.__context__
     return lines
-
-
-def _printable(line: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from worker.cli import stderr
 from worker.cli.ending import NOTHING_SENT, known
 from worker.cli.options import (
     configuration,
@@ -49,6 +50,7 @@ def plan(
 
     with known(NOTHING_SENT), consent.terminating():
         settings = configuration(ctx).settings
+        stderr.begin(settings.log_format)
         telemetry.configure(settings.log_format, verbose - quiet, sys.stderr)
         address = ""
         if settings.region or settings.endpoint:

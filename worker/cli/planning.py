@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from worker.cli import stdout
+from worker.cli import stderr, stdout
 from worker.cli.ending import NOTHING_SENT
 from worker.cli.run_directory import REPORT, make_run_directory
 from worker.errors import GateClosed, InputRefused
@@ -87,6 +88,7 @@ def refuse_invalid_rows(plan: Plan, settings: Settings, directory: Path) -> None
         return
     if not directory.exists():
         make_run_directory(directory)
+    stderr.write("rows refused", *rejection_lines(figures), level="error")
     path = write_rejections(plan.draft.rejections(), directory / REPORT)
     raise InputRefused(
         f"the input has {counted(figures.invalid, 'row')} that cannot be sent as"
@@ -208,8 +210,21 @@ def dry_run(
             stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode())
         else:
             lines = plan_lines(figures, rate, address, settings.account_id)
-            stdout.write("\n".join(["plan", *lines, *rejection_lines(figures)]))
+            stdout.write("\n".join(["plan", *lines]))
         refuse_invalid_rows(plan, settings, run_directory(settings, run_id))
+        stderr.write(*rejection_lines(figures))
         check_ceilings(figures, settings)
-        sys.stderr.write(f"{NOTHING_SENT}; this was a dry run\n")
+        stderr.write(f"{NOTHING_SENT}; this was a dry run")
         return dry_run_exit_code(figures)
+
+
+def anchored(settings: Settings) -> Settings:
+    """The settings with absolute paths, so that a resume from another place finds the same files."""
+    return msgspec.structs.replace(
+        settings,
+        **{
+            key: os.path.abspath(path)  # noqa: PTH100 (resolving links would follow one that moves)
+            for key in ("exclude_from", "ca_file")
+            if (path := getattr(settings, key))
+        },
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Literal
 
 import click
 
+from worker.cli import stderr
 from worker.cli.options import json_option, log_options
 from worker.cli.verb import verb
 
@@ -32,7 +34,9 @@ def report(run_dir: str, *, json: bool, verbose: bool, quiet: bool, log_format: 
     from worker.ledger.database import require_ledger  # noqa: PLC0415
     from worker.locks import run_lock  # noqa: PLC0415
 
-    telemetry.configure("json" if log_format == "json" else "console", verbose - quiet, sys.stderr)
+    form: Literal["console", "json"] = "json" if log_format == "json" else "console"
+    stderr.begin(form)
+    telemetry.configure(form, verbose - quiet, sys.stderr)
     directory = Path(run_dir)
     require_ledger(directory)
     with run_lock(directory):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from worker.cli import stderr
 from worker.cli.ending import NOTHING_SENT, known
 from worker.cli.options import (
     config_option,
@@ -80,6 +81,7 @@ def resume(
         finally:
             books.close()
         settings = _settings_of(header, configuration(ctx))
+        stderr.begin(settings.log_format)
         telemetry.configure(settings.log_format, verbose - quiet, sys.stderr)
         if not waiting:
             with run_lock(directory):

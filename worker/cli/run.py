@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from worker.cli import stderr
 from worker.cli.ending import NOTHING_SENT, known
 from worker.cli.options import (
     configuration,
@@ -64,7 +65,8 @@ def run(
     from worker.cli.run_directory import made_run_directory, new_run_id  # noqa: PLC0415
 
     with known(NOTHING_SENT), consent.terminating():
-        settings = configuration(ctx).settings
+        settings = planning.anchored(configuration(ctx).settings)
+        stderr.begin(settings.log_format)
         telemetry.configure(settings.log_format, verbose - quiet, sys.stderr)
         address, note = purge.SANDBOX_NAME, ""
         if not sandbox:

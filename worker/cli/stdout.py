@@ -11,6 +11,8 @@ import os
 import sys
 from dataclasses import dataclass
 
+from worker.cli import stderr
+
 
 @dataclass(slots=True)
 class _State:
@@ -50,9 +52,9 @@ def exit_code(code: int) -> int:
             _lose(_why(error))
     if not _state.lost:
         return code
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(f"facepurge: stdout: the result could not be written: {_state.lost}\n")
-        sys.stderr.flush()
+    stderr.write(
+        f"facepurge: stdout: the result could not be written: {_state.lost}", level="error"
+    )
     return code or 1
 
 
