@@ -268,7 +268,8 @@ class Pacer:
 
     def _cut(self, now: float) -> None:
         self._forget(self._accepted, now)
-        seen = len(self._accepted) * CUT_TO
+        # A second holds n or n + 1 evenly spaced calls, depending on where it begins.
+        seen = (len(self._accepted) + 0.5) * CUT_TO
         self._cut_rate = max(
             min(seen, self._rate * SHALLOWEST_CUT),
             self._rate * DEEPEST_CUT,

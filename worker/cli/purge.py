@@ -191,7 +191,7 @@ class _Gauge:
             faces_total=total,
             outcomes=self._tally,
             calls_sent=self._log.calls_sent,
-            calls_in_flight=self._pipeline.in_flight,
+            calls_in_flight=max(0, self._pipeline.in_flight - self._pacer.line),
             rate_per_second=self._pacer.rate_now_per_second,
             mean_rate_per_second=self._log.calls_sent / seconds if seconds > 0 else 0.0,
             eta_seconds=unsent / pace if pace > 0 else None,
