@@ -61,7 +61,7 @@ def obtain(
             f"{counted(faces, 'face')} would be deleted, and nobody can be asked here",
             f"give --confirm {faces} (or --yes, whatever the number)",
         )
-    sys.stderr.write(
+    stderr.ask(
         f"Deletion cannot be undone. To go on, type the number of faces to be deleted ({faces}): "
     )
     answer = sys.stdin.readline().strip()

@@ -35,6 +35,13 @@ def seal(run_id: str, call_no: int, person_id: str, face_ids: list[str]) -> byte
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
+def facts_seal(connection: apsw.Connection) -> str:
+    """Digest of the facts fixed with the plan, as JSON like each of them."""
+    facts = query(connection, "SELECT key, value FROM run WHERE key <> 'seal' ORDER BY key")
+    text = json.dumps(facts.fetchall(), ensure_ascii=False)
+    return json.dumps(hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
+
+
 def create_draft(path: Path) -> apsw.Connection:
     """A fresh, private file for planning; durable only once it is sealed and renamed."""
     path.unlink(missing_ok=True)
@@ -77,6 +84,9 @@ def _recognise(connection: apsw.Connection, path: Path) -> None:
     (complaint,) = query(connection, "PRAGMA quick_check(1)").fetchone()
     if complaint != "ok":
         raise _damaged(path, f"the ledger is damaged ({str(complaint).splitlines()[-1]})")
+    sealed = query(connection, "SELECT value FROM run WHERE key = 'seal'").fetchone()
+    if sealed != (facts_seal(connection),):
+        raise _damaged(path, "the ledger is damaged (its run is not the one that was planned)")
 
 
 def require_ledger(run_dir: Path) -> Path:
@@ -113,7 +123,7 @@ def open_ledger(run_dir: Path, *, read_only: bool = False) -> apsw.Connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -16000")
-    except (apsw.NotADBError, apsw.CorruptError) as error:
+    except (apsw.NotADBError, apsw.CorruptError, UnicodeDecodeError) as error:
         raise _damaged(path, f"the ledger is damaged ({error})") from error
     except apsw.Error as error:
         raise GateClosed(

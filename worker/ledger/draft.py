@@ -15,7 +15,15 @@ import msgspec
 
 from worker.errors import FacepurgeError
 from worker.holds import Holds
-from worker.ledger.database import DRAFT_NAME, FILE_NAME, WAITING, create_draft, query, seal
+from worker.ledger.database import (
+    DRAFT_NAME,
+    FILE_NAME,
+    WAITING,
+    create_draft,
+    facts_seal,
+    query,
+    seal,
+)
 from worker.model import Entry, Outcome, SourceSummary
 from worker.plan import SHOWN_REJECTIONS, PlanFigures, Rejection
 
@@ -285,6 +293,9 @@ class LedgerDraft:
             self._connection.executemany(
                 "INSERT INTO run VALUES (?, ?)",
                 [(key, msgspec.json.encode(value).decode()) for key, value in header.items()],
+            )
+            self._connection.execute(
+                "INSERT INTO run VALUES ('seal', ?)", (facts_seal(self._connection),)
             )
             self._connection.execute("COMMIT")
             self._connection.close()

@@ -13,8 +13,14 @@ from worker.errors import LedgerFailed
 from worker.fold import Trace, fold
 from worker.holds import Hold
 from worker.ledger.database import SETTLED, WAITING, query, seal
-from worker.ledger.writer import Writer
+from worker.ledger.writer import Writer, ledger_failed
 from worker.model import Call, Evidence, Kind, Outcome, Request, StopReason
+
+RUN_ID = "SELECT value FROM run WHERE key = 'run_id'"
+LAST_SEQ = """
+SELECT MAX((SELECT IFNULL(MAX(seq), 0) FROM attempt), (SELECT IFNULL(MAX(seq), 0) FROM ending))
+"""
+LAST_SESSION = "SELECT IFNULL(MAX(session_no), 0) FROM session"
 
 # The first call nobody has claimed, unless another call of the same person is in flight.
 CLAIM = """
@@ -96,24 +102,21 @@ class Ledger:
     """The books of a run while it works; implements the ports of the pipeline.
 
     Every method is durable when it returns. Cancelling the caller ends its waiting, never the
-    write. All raise ``LedgerFailed`` once a write has failed.
+    write. All, the constructor included, raise ``LedgerFailed`` once the ledger has failed.
     """
 
     def __init__(
         self, connection: apsw.Connection, make_writer: Callable[[apsw.Connection], Writer]
     ) -> None:
-        self._run_id: str = msgspec.json.decode(
-            query(connection, "SELECT value FROM run WHERE key = 'run_id'").fetchone()[0]
-        )
-        self._seq: int = query(
-            connection,
-            "SELECT MAX((SELECT IFNULL(MAX(seq), 0) FROM attempt),"
-            " (SELECT IFNULL(MAX(seq), 0) FROM ending))",
-        ).fetchone()[0]
-        self._session_no: int = query(
-            connection, "SELECT IFNULL(MAX(session_no), 0) FROM session"
-        ).fetchone()[0]
         self._path = connection.filename
+        try:
+            (run_id,) = query(connection, RUN_ID).fetchone()
+            (self._seq,) = query(connection, LAST_SEQ).fetchone()
+            (self._session_no,) = query(connection, LAST_SESSION).fetchone()
+        except apsw.Error as error:
+            connection.close()
+            raise ledger_failed(self._path, error) from error
+        self._run_id: str = msgspec.json.decode(run_id)
         self._writer = make_writer(connection)
 
     async def close(self) -> None:

@@ -36,7 +36,8 @@ class Writer(Protocol):
         ...
 
 
-def _failed(path: str, error: Exception) -> LedgerFailed:
+def ledger_failed(path: str, error: Exception) -> LedgerFailed:
+    """What whoever uses the ledger is told instead of ``error``."""
     return LedgerFailed(
         f"{path}: the ledger could not be written ({type(error).__name__}: {error}), so nothing"
         " more is sent",
@@ -77,7 +78,7 @@ class ThreadWriter:
         future: asyncio.Future[T] = self._loop.create_future()
         if self._closed:
             # Nobody would ever take it out of the queue.
-            _resolve([future], [], _failed(self._path, apsw.ConnectionClosedError("closed")))
+            _resolve([future], [], ledger_failed(self._path, apsw.ConnectionClosedError("closed")))
         else:
             self._queue.put((write, future))
         return future
@@ -106,7 +107,7 @@ class ThreadWriter:
                 results = commit_batch(self._connection, [write for write, _ in pending])
             except Exception as error:  # noqa: BLE001 (whatever it was, the ledger is no longer the truth)
                 self._failure = (
-                    error if isinstance(error, LedgerFailed) else _failed(self._path, error)
+                    error if isinstance(error, LedgerFailed) else ledger_failed(self._path, error)
                 )
         futures = [future for _, future in pending]
         if not self._loop.is_closed():
@@ -131,6 +132,7 @@ class InlineWriter:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self._path = connection.filename
         self._failure: LedgerFailed | None = None
 
     def submit(self, write: Write[T]) -> asyncio.Future[T]:
@@ -141,9 +143,7 @@ class InlineWriter:
                 results = commit_batch(self._connection, [write])
             except Exception as error:  # noqa: BLE001 (as above)
                 self._failure = (
-                    error
-                    if isinstance(error, LedgerFailed)
-                    else _failed(self._connection.filename, error)
+                    error if isinstance(error, LedgerFailed) else ledger_failed(self._path, error)
                 )
         _resolve([future], results, self._failure)
         return future
