@@ -8,8 +8,8 @@ One ``Pacer`` paces one operation (or all of them, with ``shared_quota``). It ha
 * A **hold** for everybody. A throttle makes all calls wait, cuts the rate to what the service was
   seen to accept, and lets it climb back along a cubic curve: fast while far from the rate that was
   refused, slowly around it, fast again beyond.
-* **Probing.** After several failures in a row (transport errors, 5xx, repeated throttles) at most
-  one call a second goes out until one is answered.
+* **Probing.** After several failures in a row (transport errors, 5xx, repeated throttles) one call
+  at a time goes out, at most one a second, until one is answered.
 
 All waiting uses the event loop's clock, so tests move time instead of sleeping.
 """
@@ -26,8 +26,12 @@ from aiolimiter import AsyncLimiter
 
 from worker.departure import NotDeparted
 
-SLACK = 0.03
-"""Capacity above 1: 20/s at 19.80 leaves 8.6 ms for jitter on the way."""
+SLACK = 0.08
+"""Capacity above 1: makes up for timers that come up to 4 ms late at 20 calls/s."""
+
+WINDOW_SECONDS = 1.005
+"""No more departures than the rate, rounded up, in any window of this length: a second, and 5 ms
+for jitter on the way. The bucket alone would let one late departure crowd those behind it."""
 
 SLACK_SECONDS = 0.002
 """Above 200 calls/s one timer tick is worth more than one call."""
@@ -35,6 +39,8 @@ SLACK_SECONDS = 0.002
 PROBE_INTERVAL_SECONDS = 1.0
 LONGEST_PROBE_INTERVAL_SECONDS = 30.0
 FAILURES_BEFORE_PROBING = 3
+EARLIEST_SECONDS = 1.0
+"""How long before its slot a caller may set out to take a connection."""
 FIRST_HOLD_SECONDS = 0.2
 """After an isolated throttle without a hint; a second one in a row means probing."""
 
@@ -94,12 +100,14 @@ class Pacer:
         self._hold_reason = ""
         self._probing = False
         self._prober: asyncio.Task[object] | None = None
+        self._probing_since = 0.0
         self._interval = PROBE_INTERVAL_SECONDS
         self._failures = 0
         self._trouble_since: float | None = None
         self._outage_limit = outage_limit_seconds
         self._changed = asyncio.Event()
 
+        self._window: deque[float] = deque(maxlen=math.ceil(rate_per_second))
         self._cut_at = float("-inf")
         self._cut_rate = rate_per_second
         self._accepted: deque[float] = deque()
@@ -115,20 +123,36 @@ class Pacer:
         while True:
             if self._stopped:
                 raise NotDeparted("stopped")
+            if self.outage:
+                raise NotDeparted("outage")
             now = self._loop.time()
-            if now >= self._hold_until:
+            probed = self._prober is not None and self._prober is not asyncio.current_task()
+            if now >= max(self._hold_until, self._time_to_set_out()) and not probed:
                 if self._probing:
-                    # This caller is the probe; the next one may go an interval later.
+                    # Nobody else is cleared until this caller has departed or withdrawn.
                     self._prober = asyncio.current_task()
-                    self._hold(now + self._interval, "backoff")
                 self._approaching[_current_task()] = now
                 return
             self._changed.clear()
             try:
-                async with asyncio.timeout_at(self._hold_until):
+                async with asyncio.timeout_at(self._wakes_at(probed=probed)):
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    def _wakes_at(self, *, probed: bool) -> float | None:
+        """When a hold has to be looked at again; None where only a change can end it."""
+        times = [] if probed else [max(self._hold_until, self._time_to_set_out())]
+        if self._trouble_since is not None:
+            times.append(self._trouble_since + self._outage_limit + 0.001)
+        return min(times, default=None)
+
+    def _time_to_set_out(self) -> float:
+        """Nobody takes a connection long before its slot: idle connections get closed."""
+        if not self._window:
+            return float("-inf")
+        ahead = len(self._approaching.keys() - {_current_task()})
+        return self._window[-1] + (ahead + 1) / self._rate - EARLIEST_SECONDS
 
     async def slot(self) -> None:
         """Wait for this caller's departure.
@@ -141,31 +165,49 @@ class Pacer:
         try:
             async with self._turn:
                 self._check_departure()
-                if not self._limiter.has_capacity():
-                    began = self._loop.time()
-                    try:
-                        async with asyncio.timeout(None) as self._head:
-                            await self._limiter.acquire()
-                    except TimeoutError:
-                        raise NotDeparted("stopped") from None
-                    finally:
-                        self._head = None
-                        self.waits_seconds["quota"] += self._loop.time() - began
-                else:
-                    await self._limiter.acquire()
+                began = self._loop.time()
+                try:
+                    async with asyncio.timeout(None) as self._head:
+                        await self._limiter.acquire()
+                        if (early := self._window_opens() - self._loop.time()) > 0:
+                            await asyncio.sleep(early)
+                except TimeoutError:
+                    raise NotDeparted("stopped") from None
+                finally:
+                    self._head = None
+                    self.waits_seconds["quota"] += self._loop.time() - began
                 self._check_departure()
                 await self._keep_rate()
+                self._note_departure()
+                if self._prober is asyncio.current_task():
+                    # The next probe may go an interval after this one.
+                    self._hold(self._loop.time() + self._interval, "backoff")
         finally:
             self.line -= 1
-            self.withdraw()
-        self._note_departure()
+        self.withdraw()
         missing = self._callers_wanted() - len(self._approaching)
         if missing > 0:
             self.starved(missing)
 
+    def _window_opens(self) -> float:
+        full = len(self._window) == self._window.maxlen
+        return self._window[0] + WINDOW_SECONDS if full else float("-inf")
+
+    def departed(self) -> None:
+        """The bytes of the latest departure have left only now: a busy machine may come late."""
+        self._window[-1] = self._loop.time()
+
     def withdraw(self) -> None:
         """This caller, cleared or not, is no longer on its way to a slot."""
         self._approaching.pop(_current_task(), None)
+        if self._prober is asyncio.current_task():
+            self._prober = None
+            self._changed.set()
+
+    @property
+    def on_its_way(self) -> bool:
+        """Whether the calling task was cleared and has not departed: nothing of it was sent."""
+        return _current_task() in self._approaching
 
     def _note_approach(self) -> None:
         """Learn how long it takes from clearance to the line: claim, record, connection."""
@@ -202,7 +244,6 @@ class Pacer:
         if self._probing:
             self._probing = False
             self._prober = None
-            self._interval = PROBE_INTERVAL_SECONDS
             self._release(now)
 
     def throttled(self, retry_after_seconds: float | None, age_seconds: float) -> None:
@@ -213,17 +254,19 @@ class Pacer:
         if departed >= self._cut_at:
             # Calls already under way at the last cut say nothing new about the rate.
             self._cut(now)
-        repeated = self._failures > 1 and departed >= self._cut_at - FIRST_HOLD_SECONDS
-        if repeated and self._failures >= FAILURES_BEFORE_PROBING:
-            self._probe(now, "throttled")
+        if self._failures >= FAILURES_BEFORE_PROBING:
+            self._probe(now, "throttled", departed)
         self._hold(now + max(retry_after_seconds or 0.0, FIRST_HOLD_SECONDS), "throttled")
 
-    def failed(self) -> None:
-        """A call that brought no answer of the service: refused connection, timeout, 5xx."""
+    def failed(self, age_seconds: float) -> None:
+        """A call that brought no answer of the service: refused connection, timeout, 5xx.
+
+        It had left, or would have, ``age_seconds`` ago.
+        """
         now = self._loop.time()
         self._fail(now)
         if self._failures >= FAILURES_BEFORE_PROBING:
-            self._probe(now, "backoff")
+            self._probe(now, "backoff", now - age_seconds)
         else:
             self._hold(now + FIRST_HOLD_SECONDS, "backoff")
 
@@ -232,11 +275,14 @@ class Pacer:
         if self._trouble_since is None:
             self._trouble_since = now
 
-    def _probe(self, now: float, reason: str) -> None:
-        if self._probing and self._prober is asyncio.current_task():
+    def _probe(self, now: float, reason: str, departed: float) -> None:
+        if not self._probing:
+            self._probing = True
+            self._probing_since = now
+            self._interval = PROBE_INTERVAL_SECONDS
+        elif departed >= self._probing_since:
+            # A probe failed, and not a call that was under way when the trouble was noticed.
             self._interval = min(self._interval * 2, LONGEST_PROBE_INTERVAL_SECONDS)
-        self._probing = True
-        self._prober = None
         self._hold(now + self._interval, reason)
 
     @property
@@ -303,6 +349,7 @@ class Pacer:
 
     def _note_departure(self) -> None:
         now = self._loop.time()
+        self._window.append(now)
         self._departures.append(now)
         self._forget(self._departures, now, 10.0)
 

@@ -24,6 +24,9 @@ LONGEST_LINE = 4
 NOTHING_APPLIED = frozenset({Kind.THROTTLED, Kind.AGAIN, Kind.NOT_SENT, Kind.FATAL})
 """Endings after which the same faces may be sent again."""
 
+NO_FAILURE = frozenset({"stopped", "held", "outage"})
+"""Codes of attempts that this program itself kept from leaving."""
+
 STOPS_THE_RUN = frozenset({Kind.FATAL, Kind.SWAPPED})
 
 SOMETHING_IS_WRONG = frozenset({StopReason.FATAL, StopReason.BREAKER, StopReason.HOLDS})
@@ -181,7 +184,8 @@ class Pipeline:
                     return
                 await self._attempt(call)
         except NotDeparted:
-            return
+            if self._pacer.outage:
+                self._stop_for_outage()
         except LedgerFailed:
             raise
         except FacepurgeError as error:
@@ -197,14 +201,17 @@ class Pipeline:
         try:
             evidence = await self._service.send(request)
         except asyncio.CancelledError:
-            # Whether it left is not certain any more; the write is queued even while cancelled.
+            # Once it had its slot, whether it left is not certain any more. The write is queued
+            # even while cancelled.
+            kind = Kind.NOT_SENT if self._pacer.on_its_way else Kind.AMBIGUOUS
             evidence = Evidence(
-                Kind.AMBIGUOUS,
+                kind,
                 self._clock.now_us(),
                 code="cancelled",
                 message="the run ended before an answer came",
             )
-            await self._ledger.record(attempt_seq, call.call_no, evidence, settled=True)
+            settled = kind is Kind.AMBIGUOUS
+            await self._ledger.record(attempt_seq, call.call_no, evidence, settled=settled)
             raise
         finally:
             self.in_flight -= 1
@@ -215,16 +222,15 @@ class Pipeline:
 
     def _learn(self, evidence: Evidence) -> None:
         """What one ending means for everybody."""
+        sent_us = evidence.ended_us if evidence.sent_us is None else evidence.sent_us
+        age_seconds = (evidence.ended_us - sent_us) / 1e6
         match evidence.kind:
             case Kind.THROTTLED:
-                sent_us = evidence.ended_us if evidence.sent_us is None else evidence.sent_us
-                self._pacer.throttled(
-                    evidence.retry_after_seconds, (evidence.ended_us - sent_us) / 1e6
-                )
+                self._pacer.throttled(evidence.retry_after_seconds, age_seconds)
             case Kind.AMBIGUOUS:
-                self._pacer.failed()
-            case Kind.NOT_SENT if evidence.code not in {"stopped", "held"}:
-                self._pacer.failed()
+                self._pacer.failed(age_seconds)
+            case Kind.NOT_SENT if evidence.code not in NO_FAILURE:
+                self._pacer.failed(age_seconds)
             case Kind.LISTED | Kind.REFUSED | Kind.AGAIN:
                 self._pacer.answered()
         if evidence.kind in STOPS_THE_RUN:
@@ -242,11 +248,13 @@ class Pipeline:
                 )
             )
         elif self._pacer.outage:
-            self.stop(
-                Stop(
-                    StopReason.OUTAGE,
-                    "the service could not be used for longer than outage_limit_minutes, the last"
-                    f" time because of {evidence.code}",
-                    "go on when it is back",
-                )
+            self._stop_for_outage()
+
+    def _stop_for_outage(self) -> None:
+        self.stop(
+            Stop(
+                StopReason.OUTAGE,
+                "the service could not be used for longer than outage_limit_minutes",
+                "the log and report/failures.csv say what came instead; go on when it is back",
             )
+        )

@@ -136,6 +136,7 @@ async def client_of(
             clock=clock,
             randomness=random.SystemRandom(),
             slot=pacer.slot,
+            departed=pacer.departed,
             client_info=settings.client_info,
             retry_after_cap_seconds=settings.retry_after_cap_seconds,
         )

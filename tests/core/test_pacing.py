@@ -103,7 +103,7 @@ def test_a_throttle_holds_everybody_for_as_long_as_it_says() -> None:
 
 def test_whoever_stands_in_line_when_a_hold_begins_sends_nothing() -> None:
     async def main() -> list[str]:
-        paced = pacer(1.0)
+        paced = pacer(4.0)
         reasons: list[str] = []
 
         async def one() -> None:
@@ -116,7 +116,7 @@ def test_whoever_stands_in_line_when_a_hold_begins_sends_nothing() -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(4):
                 group.create_task(one())
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.1)
             paced.throttled(60.0, 0.1)
         return reasons
 
@@ -185,7 +185,7 @@ def test_an_outage_is_probed_once_a_second_at_most_and_then_it_goes_on() -> None
                     continue
                 if loop.time() < back:
                     probes.append(loop.time())
-                    paced.failed()
+                    paced.failed(0.0)
                 else:
                     good.append(loop.time())
                     paced.answered()
@@ -205,7 +205,7 @@ def test_an_outage_is_probed_once_a_second_at_most_and_then_it_goes_on() -> None
 def test_trouble_without_end_becomes_an_outage() -> None:
     async def main() -> tuple[bool, bool, bool]:
         paced = pacer(outage_limit_seconds=60)
-        paced.failed()
+        paced.failed(0.0)
         await asyncio.sleep(59)
         before = paced.outage
         await asyncio.sleep(2)
@@ -307,3 +307,146 @@ def test_operations_have_buckets_of_their_own_unless_they_share_the_quota(
         return sorted(both[0] + both[1])
 
     assert most_in_any_second(run_virtually(main())) == most
+
+
+async def journey(paced: Pacer, connection_seconds: float, sent: list[float]) -> None:
+    """One attempt on its way out, with a connection that takes its time."""
+    await paced.clearance()
+    await asyncio.sleep(connection_seconds)
+    try:
+        await paced.slot()
+    except NotDeparted:
+        return
+    sent.append(asyncio.get_running_loop().time())
+
+
+@pytest.mark.parametrize("connection_seconds", [0.0, 1.1, 3.0])
+@pytest.mark.parametrize("rate", [0.5, 0.8, RATE])
+def test_probing_ends_however_long_the_way_to_the_slot_is(
+    connection_seconds: float, rate: float
+) -> None:
+    async def main() -> int:
+        paced = pacer(rate)
+        for _ in range(4):
+            paced.failed(0.0)
+        sent: list[float] = []
+
+        async def worker() -> None:
+            for _ in range(12):
+                before = len(sent)
+                await journey(paced, connection_seconds, sent)
+                if len(sent) > before:
+                    await asyncio.sleep(1.5)
+                    paced.answered()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(5):
+                group.create_task(worker())
+        return len(sent)
+
+    assert run_virtually(main()) >= 50
+
+
+def test_throttles_with_slow_answers_end_in_probing_that_recovers() -> None:
+    """Answers after 1.5 s: late throttles must not displace the probe for ever."""
+
+    async def main() -> tuple[float, float]:
+        paced = pacer()
+        loop = asyncio.get_running_loop()
+        healthy = loop.time() + 45
+        answered: list[float] = []
+
+        async def worker() -> None:
+            while len(answered) < 100:
+                sent: list[float] = []
+                await journey(paced, 0.01, sent)
+                if not sent:
+                    continue
+                await asyncio.sleep(1.5)
+                if sent[0] < healthy:
+                    paced.throttled(None, 1.5)
+                else:
+                    answered.append(loop.time())
+                    paced.answered()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(40):
+                group.create_task(worker())
+        return healthy, answered[0]
+
+    healthy, first = run_virtually(main())
+    assert first - healthy < 40
+
+
+def test_a_probe_that_withdraws_lets_another_one_go() -> None:
+    async def main() -> bool:
+        paced = pacer()
+        for _ in range(4):
+            paced.failed(0.0)
+
+        async def leave() -> None:
+            await paced.clearance()
+            await asyncio.sleep(5)
+            paced.withdraw()
+
+        async def follow() -> None:
+            await asyncio.sleep(3)
+            await paced.clearance()
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(leave(), follow())
+        return True
+
+    assert run_virtually(main())
+
+
+def test_an_outage_ends_the_waiting_even_for_a_long_hold() -> None:
+    async def main() -> float:
+        paced = pacer(outage_limit_seconds=60)
+        began = asyncio.get_running_loop().time()
+        paced.throttled(3000.0, 0.0)
+        with pytest.raises(NotDeparted, match="outage"):
+            await paced.clearance()
+        return asyncio.get_running_loop().time() - began
+
+    assert run_virtually(main()) == pytest.approx(60, abs=0.1)
+
+
+def test_a_departure_that_was_late_does_not_crowd_those_behind_it() -> None:
+    """The machine hands a request to the socket 40 ms after its slot, and the rest in time."""
+
+    async def main() -> list[float]:
+        paced = pacer()
+        times: list[float] = []
+        for number in range(60):
+            await paced.clearance()
+            await paced.slot()
+            if number == 10:
+                stall(0.04)
+            paced.departed()
+            times.append(asyncio.get_running_loop().time())
+        return times
+
+    times = run_virtually(main())
+    assert all(later - earlier >= 1.005 for earlier, later in zip(times, times[20:], strict=False))
+
+
+def test_nobody_takes_a_connection_long_before_its_slot() -> None:
+    async def main() -> float:
+        paced = pacer(0.2)
+        await crowd(paced, 1, 1)
+        longest = 0.0
+
+        async def worker() -> None:
+            nonlocal longest
+            await paced.clearance()
+            cleared = asyncio.get_running_loop().time()
+            await paced.slot()
+            longest = max(longest, asyncio.get_running_loop().time() - cleared)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(6):
+                group.create_task(worker())
+        return longest
+
+    assert run_virtually(main()) <= 1.01

@@ -107,17 +107,23 @@ class Wire:
         query: Sequence[tuple[str, str]],
         body: bytes,
         depart: Callable[[], Awaitable[Mapping[str, str]]],
+        departed: Callable[[], None],
     ) -> Reply | NotSent | Unanswered:
         try:
             headers = await depart()
         except NotDeparted as stayed:
             return NotSent(stayed.reason, "", NOON_US)
+        departed()
         self.sent.append(headers)
         await asyncio.sleep(0)
         return self.answer(headers)
 
 
 async def open_slot() -> None:
+    return
+
+
+def unnoticed() -> None:
     return
 
 
@@ -128,6 +134,7 @@ def client(transport: Any, chain: Any, **changes: Any) -> GreenClient:
         "clock": FrozenClock(),
         "randomness": random.Random(1),
         "slot": open_slot,
+        "departed": unnoticed,
         "client_info": ClientInfo(),
         "retry_after_cap_seconds": 300.0,
     }

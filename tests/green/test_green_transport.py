@@ -42,10 +42,16 @@ async def at_once() -> Mapping[str, str]:
     return {"Host": "green.example", "Content-Type": "application/json"}
 
 
+def unnoticed() -> None:
+    return
+
+
 async def post(
-    transport: HttpTransport, depart: Callable[[], Awaitable[Mapping[str, str]]] = at_once
+    transport: HttpTransport,
+    depart: Callable[[], Awaitable[Mapping[str, str]]] = at_once,
+    departed: Callable[[], None] = unnoticed,
 ) -> Outcome:
-    return await transport.exchange(PATH, (), BODY, depart)
+    return await transport.exchange(PATH, (), BODY, depart, departed)
 
 
 async def one(url_base: str, **given: Any) -> Outcome:
@@ -84,6 +90,20 @@ async def test_connection_that_is_never_established(serve: Any) -> None:
     silent = await serve(GOOD)
     outcome = await one(f"https://127.0.0.1:{silent.port}", connect_timeout_seconds=0.2)
     assert not_sent(outcome).code == "connect_timeout"
+
+
+async def test_the_departure_is_told_once_for_each_request(serve: Any) -> None:
+    server = await serve(GOOD)
+    order: list[str] = []
+
+    async def depart() -> Mapping[str, str]:
+        order.append("slot")
+        return await at_once()
+
+    async with transport_to(server.url) as transport:
+        for _ in range(2):
+            await post(transport, depart, lambda: order.append("departed"))
+    assert order == ["slot", "departed"] * 2
 
 
 async def test_departure_refused_at_the_slot(serve: Any) -> None:
@@ -453,7 +473,7 @@ async def test_exactly_these_headers_leave_and_no_cookie_comes_back(serve: Any) 
     # A name, because cookies of bare addresses are never kept.
     async with transport_to(f"http://localhost:{server.port}") as transport:
         await post(transport)
-        await transport.exchange(PATH, (("k", "a b~*,:/+"), ("l", "")), BODY, at_once)
+        await transport.exchange(PATH, (("k", "a b~*,:/+"), ("l", "")), BODY, at_once, unnoticed)
     for head, body in server.requests:
         names = [line.partition(b":")[0] for line in head.split(b"\r\n")[1:-2]]
         assert names == [

@@ -241,6 +241,7 @@ async def carry_out(run_dir: Path, settings: Settings, *, quiet: bool) -> Stop:
             clock=clock,
             randomness=random.SystemRandom(),
             slot=pacer.slot,
+            departed=pacer.departed,
             client_info=settings.client_info,
             retry_after_cap_seconds=settings.retry_after_cap_seconds,
         )

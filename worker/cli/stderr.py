@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,16 +36,26 @@ def write(*lines: str, level: str = "info") -> None:
         shown = [
             json.dumps({"event": line.strip(), "level": level, "timestamp": now}) for line in shown
         ]
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write("\n".join(shown) + "\n")
-        sys.stderr.flush()
+    _put("\n".join(shown) + "\n")
 
 
 def ask(question: str) -> None:
     """Write a question, with the cursor left behind it."""
+    _put(question)
+
+
+def _put(text: str) -> None:
+    """Past Python's buffer, which would keep what could not be written and fail again at exit."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(question)
-        sys.stderr.flush()
+        try:
+            descriptor = sys.stderr.fileno()
+        except OSError:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            return
+        rest = memoryview(text.encode(sys.stderr.encoding, "backslashreplace"))
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
 
 
 def _printable(line: str) -> str:

@@ -40,7 +40,7 @@ class GreenClient:
     """Sends one attempt at a time for each caller; any number of callers share it.
 
     ``slot`` is awaited once for each attempt, with the connection in hand, and may raise
-    ``worker.departure.NotDeparted``. ``randomness`` gives the nonces: ``random.SystemRandom``,
+    ``worker.departure.NotDeparted``; ``departed`` is told when the bytes had left. ``randomness`` gives the nonces: ``random.SystemRandom``,
     except in a simulation.
     """
 
@@ -54,6 +54,7 @@ class GreenClient:
         clock: Clock,
         randomness: Random,
         slot: Callable[[], Awaitable[None]],
+        departed: Callable[[], None],
         client_info: ClientInfo,
         retry_after_cap_seconds: float,
     ) -> None:
@@ -64,6 +65,7 @@ class GreenClient:
         self._clock = clock
         self._randomness = randomness
         self._slot = slot
+        self._departed = departed
         self._retry_after_cap_seconds = retry_after_cap_seconds
         # Every SDK spells it ClientInfo; how the service treats an empty one is not documented.
         info = msgspec.json.encode(client_info).decode()
@@ -109,7 +111,9 @@ class GreenClient:
             setting = self._server_clock.setting
             return self._signer.sign(unsigned, credential, self._server_clock.now_us())
 
-        outcome = await self._transport.exchange(operation.path, self._query, request.body, depart)
+        outcome = await self._transport.exchange(
+            operation.path, self._query, request.body, depart, self._departed
+        )
         match outcome:
             case NotSent(code="tls_failed", message=message, ended_us=ended_us):
                 return Evidence(

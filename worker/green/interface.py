@@ -100,11 +100,13 @@ class Transport(Protocol):
         query: Sequence[tuple[str, str]],
         body: bytes,
         depart: Callable[[], Awaitable[Mapping[str, str]]],
+        departed: Callable[[], None],
     ) -> Reply | NotSent | Unanswered:
         """Send ``body`` and wait for the whole answer.
 
         ``depart`` is awaited at most once, with an open connection in hand, and returns the
-        headers; when it raises ``worker.departure.NotDeparted``, nothing was sent. A cancellation
-        is raised again, and does not say whether the request had left.
+        headers; when it raises ``worker.departure.NotDeparted``, nothing was sent. ``departed`` is
+        called when the bytes were handed to the socket. A cancellation is raised again, and does
+        not say whether the request had left.
         """
         ...

@@ -40,15 +40,22 @@ SPARE_CONNECTIONS = 16
 """Connections above the concurrency, so that no loop ever waits for a free one."""
 
 Depart = Callable[[], Awaitable[Mapping[str, str]]]
+Departed = Callable[[], None]
 
 
 class _Way:
     """One request's way out: what its ``send`` has to do, and what it did."""
 
     def __init__(
-        self, depart: Depart, clock: Clock, deadline: asyncio.Timeout, total: float
+        self,
+        depart: Depart,
+        departed: Departed,
+        clock: Clock,
+        deadline: asyncio.Timeout,
+        total: float,
     ) -> None:
         self._depart = depart
+        self.departed = departed
         self._clock = clock
         self._deadline = deadline
         self._total_timeout_seconds = total
@@ -86,7 +93,13 @@ class DepartingRequest(aiohttp.ClientRequest):
         self.headers["Accept-Encoding"] = "identity"
         self.headers["User-Agent"] = f"facepurge/{__version__}"
         self.headers["Content-Length"] = length
-        return await super().send(conn)
+        response = await super().send(conn)
+        # Up to Python 3.11 a task of its own writes the body, and the headers with it.
+        if self._writer is None:
+            self.way.departed()
+        else:
+            self._writer.add_done_callback(lambda _: self.way.departed())
+        return response
 
 
 class HttpTransport:
@@ -106,10 +119,15 @@ class HttpTransport:
         self._total_timeout_seconds = total_timeout_seconds
 
     async def exchange(
-        self, path: str, query: Sequence[tuple[str, str]], body: bytes, depart: Depart
+        self,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        body: bytes,
+        depart: Depart,
+        departed: Departed,
     ) -> Reply | NotSent | Unanswered:
         deadline = asyncio.timeout(None)
-        way = _Way(depart, self._clock, deadline, self._total_timeout_seconds)
+        way = _Way(depart, departed, self._clock, deadline, self._total_timeout_seconds)
         try:
             async with deadline:
                 return await self._post(_url(self._url_base, path, tuple(query)), body, way)

@@ -111,12 +111,14 @@ class Ledger:
         self._path = connection.filename
         try:
             (run_id,) = query(connection, RUN_ID).fetchone()
-            (self._seq,) = query(connection, LAST_SEQ).fetchone()
-            (self._session_no,) = query(connection, LAST_SESSION).fetchone()
+            (last_seq,) = query(connection, LAST_SEQ).fetchone()
+            (last_session,) = query(connection, LAST_SESSION).fetchone()
         except apsw.Error as error:
             connection.close()
             raise ledger_failed(self._path, error) from error
         self._run_id: str = msgspec.json.decode(run_id)
+        self._seq: int = last_seq
+        self._session_no: int = last_session
         self._writer = make_writer(connection)
 
     async def close(self) -> None:

@@ -219,7 +219,8 @@ class CellReader:
 
     def _ragged(self, line: int, cells: int) -> InputRefused:
         return self._place.refused(
-            f"the row is too {'short' if cells < self._width else 'long'}: it has {cells} cells, "
+            f"the row is too {'short' if cells < self._width else 'long'}: it has {cells} "
+            f"{'cell' if cells == 1 else 'cells'}, "
             f"and the header on line {self.header_line} has {self._width}",
             "complete the row, or put cells that hold the delimiter in quotes",
             line,

@@ -150,6 +150,12 @@ def _unknown_header(
             "delete that line; where it names another character than a comma, add --delimiter",
             line,
         )
+    if names[0].startswith("\ufeff"):
+        return place.refused(
+            "the file begins with two byte order marks, so the second is part of the first name",
+            "save it again as UTF-8, with one byte order mark or none",
+            line,
+        )
     if _is_data(names):
         return place.refused(
             f"{cause}: this looks like data, and the header row is missing",
@@ -160,7 +166,7 @@ def _unknown_header(
     if other:
         parts = [part.strip('"') for part in delimiter.join(names).split(other)]
         known = columns.present("person", parts) and columns.present("face", parts)
-        flags = f"--delimiter {_shell_delimiter(other)}"
+        flags = _separated_by(other)
         return place.refused(
             f"{cause}; the columns seem to be separated by {shown(other)}",
             f"add {flags if known else f'{flags} {columns_flag(parts, columns)}'}",
@@ -189,8 +195,8 @@ def _better_delimiter(names: Sequence[str], columns: RoleNames, delimiter: str) 
     return ""
 
 
-def _shell_delimiter(delimiter: str) -> str:
-    return "'\\t'" if delimiter == "\t" else shlex.quote(delimiter)
+def _separated_by(delimiter: str) -> str:
+    return "--format tsv" if delimiter == "\t" else f"--delimiter {shlex.quote(delimiter)}"
 
 
 def _found(names: Sequence[str]) -> str:

@@ -61,7 +61,7 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], Signature], ...] = tuple(
         (rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a", Signature("a picture")),
         (rb"\x7fELF", Signature("a program")),
         (rb"(?i:(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|\?xml))", Signature("an HTML or XML page")),
-        (rb"(?:\xff\xfe|\xfe\xff)", Signature("UTF-16 text")),
+        (rb"(?:\xff\xfe|\xfe\xff)", Signature("UTF-16 text (the mark of it is at byte offset 0)")),
     )
 )
 
@@ -80,6 +80,6 @@ def remedy(signature: Signature, place: Place) -> str:
         return f"unpack it on the way: {signature.unpack} FILE | facepurge run -"
     if signature.compression:
         return f"rename it to {place.name}{signature.extension}, or unpack it first ({signature.unpack})"
-    if signature.kind == "UTF-16 text":
-        return "save it as UTF-8, or convert it: iconv -f UTF-16 -t UTF-8 FILE"
+    if signature.kind.startswith("UTF-16 text"):
+        return "save it as UTF-8, or convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE"
     return _SAVE_AS_CSV

@@ -83,7 +83,7 @@ def lone_carriage_return(place: Place, line: int) -> InputRefused:
     """The refusal for a carriage return on ``line`` that no line feed follows."""
     return place.refused(
         "a carriage return stands alone, as old Macintosh programs end lines",
-        "end lines with LF or CRLF; tr '\\r' '\\n' < FILE converts such a file",
+        "end lines with LF or CRLF; convert it: tr '\\r' '\\n' < FILE > NEW_FILE",
         line,
     )
 
@@ -110,10 +110,12 @@ def _nul(place: Place, offset: int, line: int) -> InputRefused:
 
 def _not_utf8(error: UnicodeDecodeError, offset: int, line: int, place: Place) -> InputRefused:
     byte = error.object[error.start]
+    # The decoder says so only where the source itself ends.
+    is_cut = error.reason == "unexpected end of data"
     return place.refused(
         f"byte 0x{byte:02X} at {place.byte(offset + error.start)} is not UTF-8 ({error.reason})",
-        "save it as UTF-8; if it is Latin-1 or Windows-1252: "
-        "iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE",
+        ("copy the file again if it was cut" if is_cut else "save it as UTF-8")
+        + "; if it is Latin-1 or Windows-1252: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE",
         line + error.object.count(b"\n", 0, error.start),
     )
 
