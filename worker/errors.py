@@ -44,6 +44,10 @@ class LedgerFailed(FacepurgeError):
     exit_code = 7
 
 
+class LedgerDamaged(LedgerFailed):
+    """Something in the ledger is not what was planned; what is in flight can still be recorded."""
+
+
 class RunStopped(FacepurgeError):
     """A cause that concerns every call of the run; what was not sent stays ``unsent``."""
 

@@ -18,6 +18,9 @@ import msgspec
 
 from worker.errors import GateClosed
 
+LOCK_NAME = "lock"
+"""The lock's file in a run directory."""
+
 
 class Holder(msgspec.Struct, frozen=True):
     """Who holds a lock."""
@@ -88,7 +91,7 @@ def _locked(path: Path, run_dir: Path, refused: str, remedy: str) -> Iterator[No
 def run_lock(run_dir: Path) -> Iterator[None]:
     """Only one process works on a run directory; raises ``GateClosed`` naming the holder."""
     with _locked(
-        run_dir / "lock",
+        run_dir / LOCK_NAME,
         run_dir,
         f"{run_dir}: another process works on this run",
         "wait for it, or stop it with SIGTERM",

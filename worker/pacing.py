@@ -48,6 +48,7 @@ CUT_TO = 0.985
 """Share of the calls accepted in the last second that a cut rate begins with."""
 DEEPEST_CUT = 0.5
 SHALLOWEST_CUT = 0.98
+BLIND_CUT = 0.85
 RECOVERY_SECONDS = 30.0
 RECOVERY_SHARE = 0.1
 """Cubic recovery: this share of the configured rate is regained after ``RECOVERY_SECONDS``."""
@@ -314,8 +315,13 @@ class Pacer:
 
     def _cut(self, now: float) -> None:
         self._forget(self._accepted, now)
-        # A second holds n or n + 1 evenly spaced calls, depending on where it begins.
-        seen = (len(self._accepted) + 0.5) * CUT_TO
+        sent = sum(departure > now - 1.0 for departure in self._departures)
+        if sent < self._rate * DEEPEST_CUT:
+            # Too few calls, after a hold or because answers are slow, to tell what is accepted.
+            seen = self._rate * BLIND_CUT
+        else:
+            # A second holds n or n + 1 evenly spaced calls, depending on where it begins.
+            seen = (len(self._accepted) + 0.5) * CUT_TO
         self._cut_rate = max(
             min(seen, self._rate * SHALLOWEST_CUT),
             self._rate * DEEPEST_CUT,

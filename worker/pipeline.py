@@ -14,7 +14,7 @@ from typing import Protocol
 
 from worker.clock import Clock
 from worker.departure import NotDeparted
-from worker.errors import FacepurgeError, LedgerFailed
+from worker.errors import FacepurgeError, LedgerDamaged, LedgerFailed
 from worker.model import Call, Evidence, Kind, Request, StopReason
 from worker.pacing import Pacer
 
@@ -29,7 +29,15 @@ NO_FAILURE = frozenset({"stopped", "held", "outage"})
 
 STOPS_THE_RUN = frozenset({Kind.FATAL, Kind.SWAPPED})
 
-SOMETHING_IS_WRONG = frozenset({StopReason.FATAL, StopReason.BREAKER, StopReason.HOLDS})
+SOMETHING_IS_WRONG = frozenset(
+    {
+        StopReason.FATAL,
+        StopReason.SWAPPED,
+        StopReason.BREAKER,
+        StopReason.HOLDS,
+        StopReason.DAMAGED,
+    }
+)
 """What a person must hear about even when the run was being stopped already."""
 
 BREAKER_WINDOW = 200
@@ -186,6 +194,8 @@ class Pipeline:
         except NotDeparted:
             if self._pacer.outage:
                 self._stop_for_outage()
+        except LedgerDamaged as damaged:
+            self.stop(Stop(StopReason.DAMAGED, damaged.cause, damaged.remedy))
         except LedgerFailed:
             raise
         except FacepurgeError as error:
@@ -234,9 +244,9 @@ class Pipeline:
             case Kind.LISTED | Kind.REFUSED | Kind.AGAIN:
                 self._pacer.answered()
         if evidence.kind in STOPS_THE_RUN:
-            self.stop(
-                Stop(StopReason.FATAL, f"{evidence.code}: {evidence.message}", evidence.remedy)
-            )
+            swapped = evidence.kind is Kind.SWAPPED
+            reason = StopReason.SWAPPED if swapped else StopReason.FATAL
+            self.stop(Stop(reason, f"{evidence.code}: {evidence.message}", evidence.remedy))
         elif self._breaker.saw(evidence):
             self.stop(
                 Stop(

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import re
+import select
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -68,8 +69,12 @@ class ForgivingStream:
                 self._stream.flush()
                 return len(text)
             rest = memoryview(text.encode(self.encoding, "backslashreplace"))
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            writable = select.poll()
+            writable.register(descriptor, select.POLLOUT)
+            # A pipe that nobody reads, or a terminal that was halted, must not halt the run: what
+            # cannot be written at once is dropped.
+            while rest and writable.poll(0):
+                rest = rest[os.write(descriptor, rest[: select.PIPE_BUF]) :]
         return len(text)
 
     def flush(self) -> None:

@@ -314,6 +314,8 @@ def test_429_is_a_throttle_unless_the_answer_says_something_else() -> None:
     assert verdict(b"<html>slow down", 429, content_type="text/html").kind is Kind.THROTTLED
     assert verdict(gateway("InvalidAccessKeyId.NotFound"), 429).kind is Kind.FATAL
     assert verdict(good(), 429).kind is Kind.AMBIGUOUS
+    # 500 may have been applied, whatever status something on the way gave it.
+    assert verdict({"code": 500}, 429).kind is Kind.AMBIGUOUS
 
 
 def test_only_throttles_carry_a_hint() -> None:

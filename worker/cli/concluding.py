@@ -6,13 +6,13 @@ import asyncio
 from pathlib import Path
 
 from worker.cli import stderr, stdout
+from worker.cli.consent import terminating
 from worker.cli.ending import known
 from worker.cli.purge import carry_out
 from worker.cli.run_directory import REPORT
 from worker.errors import LedgerFailed
 from worker.ledger.books import LedgerBooks
 from worker.ledger.database import open_ledger
-from worker.locks import run_lock
 from worker.model import StopReason
 from worker.pipeline import Stop
 from worker.report.closing import last_line, summary_lines
@@ -22,20 +22,22 @@ from worker.settings import Settings
 
 
 def conclude_run(run_dir: Path, settings: Settings, *, json: bool, quiet: bool) -> int:
-    """Carry out what is left of the run, write its report, and say how it ended."""
-    with run_lock(run_dir):
-        with known(f"what was done is in the ledger; to go on type: facepurge resume {run_dir}"):
-            stop = asyncio.run(carry_out(run_dir, settings, quiet=quiet))
-            if stop.reason is StopReason.LEDGER:
-                raise LedgerFailed(stop.detail, stop.remedy)
-        return report_run(run_dir, json=json, stop=stop)
+    """Carry out what is left of the run, write its report, and say how it ended.
+
+    The caller holds the run's lock.
+    """
+    with known(f"what was done is in the ledger; to go on type: facepurge resume {run_dir}"):
+        stop = asyncio.run(carry_out(run_dir, settings, quiet=quiet))
+        if stop.reason is StopReason.LEDGER:
+            raise LedgerFailed(stop.detail, stop.remedy)
+    return report_run(run_dir, json=json, stop=stop)
 
 
 def report_run(run_dir: Path, *, json: bool, stop: Stop | None = None) -> int:
     """Write the report from the ledger and say what it amounts to; the run is locked."""
     again = f"what was done is in the ledger; to see it type: facepurge report {run_dir}"
-    with known(again):
-        books = LedgerBooks(open_ledger(run_dir, read_only=True))
+    with known(again), terminating():
+        books = LedgerBooks(open_ledger(run_dir, read_only=True, checked=True))
         try:
             report = write_report(books, run_dir / REPORT)
         finally:

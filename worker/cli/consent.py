@@ -14,7 +14,7 @@ from worker.errors import FacepurgeError, GateClosed
 
 
 class Terminated(FacepurgeError):
-    """SIGTERM before the first call."""
+    """SIGTERM outside the work on the calls, which has an end of its own for it."""
 
     exit_code = 143
 
@@ -24,7 +24,7 @@ def terminating() -> Iterator[None]:
     """SIGTERM inside ends the program with 143 and a sentence, and cleans up on the way."""
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        raise Terminated("terminated (SIGTERM) before the first call")
+        raise Terminated("terminated (SIGTERM)")
 
     before = signal.signal(signal.SIGTERM, on_signal)
     try:

@@ -8,14 +8,15 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 from worker.cli.progress import Progress, show
 from worker.cli.run_directory import SANDBOX
 from worker.clock import Clock, SystemClock
-from worker.errors import LedgerFailed
+from worker.errors import GateClosed, LedgerFailed
 from worker.green.client import GreenClient
 from worker.green.credentials import FixedCredential, credential_chain
 from worker.green.endpoint import Endpoint, resolve_endpoint
@@ -40,6 +41,11 @@ from worker.telemetry import get_log, register_secret
 
 TALLY_INTERVAL_SECONDS = 0.5
 
+_SIGNALS = {signal.SIGINT: StopReason.SIGINT, signal.SIGTERM: StopReason.SIGTERM}
+
+TEMPORARY_KEY_PREFIX = "STS."
+"""How the AccessKey IDs begin that STS gives out."""
+
 SANDBOX_NAME = "sandbox"
 """What a rehearsal's account and endpoint are called, whatever port it happens to have."""
 
@@ -47,11 +53,19 @@ SANDBOX_NAME = "sandbox"
 def account_of(settings: Settings) -> str:
     """The declared account, otherwise the AccessKey ID.
 
-    Raises ``RunStopped`` or ``UsageRefused`` when there are no credentials.
+    Raises ``RunStopped`` or ``UsageRefused`` when there are no credentials, and ``GateClosed`` for
+    temporary ones without a declared account.
     """
     if settings.account_id:
         return settings.account_id
-    return asyncio.run(credential_chain().get()).access_key_id
+    key_id = asyncio.run(credential_chain().get()).access_key_id
+    if key_id.startswith(TEMPORARY_KEY_PREFIX):
+        raise GateClosed(
+            "the credentials are temporary, so their AccessKey ID does not say which account they"
+            " are of, and a run and its quota belong to an account",
+            "name the account: account_id in the configuration, or FACEPURGE_ACCOUNT_ID",
+        )
+    return key_id
 
 
 def endpoint_of(settings: Settings) -> Endpoint:
@@ -124,29 +138,44 @@ async def _service(
         yield resolve_endpoint("", "public", url, allow=False), FixedCredential(key)
 
 
-@contextmanager
-def _signals(pipeline: Pipeline, last_word: Callable[[], str]) -> Iterator[None]:
+class _Signals:
     """The first signal stops new calls, the second ends the process at once."""
-    loop = asyncio.get_running_loop()
-    seen = False
 
-    def on_signal(number: signal.Signals, reason: StopReason) -> None:
-        nonlocal seen
-        if seen:
-            os.write(2, f"\n{last_word()}\n".encode())
-            os._exit(128 + number)
-        seen = True
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._pipeline: Pipeline | None = None
+        self._stop: Stop | None = None
+
+    def govern(self, pipeline: Pipeline) -> None:
+        """From here on signals stop ``pipeline``; one that has come already does so now."""
+        self._pipeline = pipeline
+        if self._stop is not None:
+            pipeline.stop(self._stop)
+
+    def _receive(self, number: signal.Signals, reason: StopReason) -> None:
+        if self._stop is not None:
+            try:
+                os.write(
+                    2,
+                    "\nended at once by a second signal; what was in flight is not established; to"
+                    f" go on type: facepurge resume {self._run_dir}\n".encode(),
+                )
+            finally:
+                os._exit(128 + number)
+        self._stop = Stop(reason)
         get_log().warning(f"{number.name}: no new call is made; those in flight are recorded")
-        pipeline.stop(Stop(reason))
+        if self._pipeline is not None:
+            self._pipeline.stop(self._stop)
 
-    reasons = {signal.SIGINT: StopReason.SIGINT, signal.SIGTERM: StopReason.SIGTERM}
-    for number, reason in reasons.items():
-        loop.add_signal_handler(number, on_signal, number, reason)
-    try:
-        yield
-    finally:
-        for number in reasons:
-            loop.remove_signal_handler(number)
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        for number, reason in _SIGNALS.items():
+            loop.add_signal_handler(number, self._receive, number, reason)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number in _SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(number)
 
 
 class _Gauge:
@@ -207,21 +236,26 @@ async def carry_out(run_dir: Path, settings: Settings, *, quiet: bool) -> Stop:
     first call when the ledger, the exclusion list or the quota's lock forbids it.
     """
     clock: Clock = SystemClock()
-    books = LedgerBooks(open_ledger(run_dir, read_only=True))
+    books = LedgerBooks(open_ledger(run_dir, read_only=True, checked=True))
     try:
-        header, known_holds = books.header(), books.holds()
+        header, sessions, known_holds = books.header(), books.sessions(), books.holds()
     finally:
         books.close()
     async with AsyncExitStack() as stack:
-        ledger = Ledger(open_ledger(run_dir), ThreadWriter)
+        signals = stack.enter_context(_Signals(run_dir))
+        ledger = Ledger(open_ledger(run_dir, checked=True), ThreadWriter)
         stack.push_async_callback(ledger.close)
         await ledger.close_open_attempts(clock.now_us())
+        if not await ledger.waiting_calls():
+            if not sessions or sessions[-1].stop_reason is not StopReason.FINISHED:
+                # Whatever ended the last session, nothing is left that it kept from being sent.
+                await ledger.begin_session(clock.now_us())
+                await ledger.end_session(clock.now_us(), StopReason.FINISHED, "", {})
+            return Stop(StopReason.FINISHED)
         holds = None
         if settings.exclude_from:
             holds = HoldWatch(Path(settings.exclude_from), known_holds, ledger)
             await holds.check()
-        if not await ledger.waiting_calls():
-            return Stop(StopReason.FINISHED)
         endpoint, credentials = await stack.enter_async_context(_service(header, settings, run_dir))
         stack.enter_context(quota_lock(header.account, endpoint.url_base, run_dir))
         transport = await stack.enter_async_context(
@@ -257,15 +291,7 @@ async def carry_out(run_dir: Path, settings: Settings, *, quiet: bool) -> Stop:
             grace_seconds=settings.grace_seconds,
         )
         gauge = _Gauge(header.faces, pipeline, pacer, log)
-        stack.enter_context(
-            _signals(
-                pipeline,
-                lambda: (
-                    f"{log.calls_sent} calls sent; ended at once by a second signal; what was"
-                    f" in flight is not established; to go on type: facepurge resume {run_dir}"
-                ),
-            )
-        )
+        signals.govern(pipeline)
         await ledger.begin_session(clock.now_us())
         stop = await _work(pipeline, gauge, ledger, settings, quiet=quiet)
         if stop.reason is not StopReason.LEDGER:

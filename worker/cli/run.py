@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
@@ -64,48 +65,49 @@ def run(
     from worker.cli.concluding import conclude_run  # noqa: PLC0415
     from worker.cli.run_directory import made_run_directory, new_run_id  # noqa: PLC0415
 
-    with known(NOTHING_SENT), consent.terminating():
-        settings = planning.anchored(configuration(ctx).settings)
-        stderr.begin(settings.log_format)
-        telemetry.configure(settings.log_format, verbose - quiet, sys.stderr)
-        address, note = purge.SANDBOX_NAME, ""
-        if not sandbox:
-            endpoint = purge.endpoint_of(settings)
-            address, note = endpoint.url_base, endpoint.note
-        run_id = new_run_id()
-        if dry_run:
-            return planning.dry_run(settings, sources, run_id, address, json=json, quiet=quiet)
-        # Before a long manifest is read: whoever cannot sign has nothing to wait for.
-        account = purge.SANDBOX_NAME if sandbox else purge.account_of(settings)
-        run_dir = planning.run_directory(settings, run_id)
-        with (
-            made_run_directory(run_dir),
-            planning.planned(settings, sources, run_id, run_dir, quiet=quiet) as plan,
-        ):
-            planning.refuse_invalid_rows(plan, settings, run_dir)
-            planning.check_ceilings(plan.figures, settings)
-            consent.obtain(
-                [
-                    *planning.plan_lines(plan.figures, settings.rate_per_second, address, account),
-                    *([f"  note      {note}"] if note else []),
-                    *planning.rejection_lines(plan.figures),
-                ],
-                plan.figures.faces,
-                yes=yes or sandbox,
-                confirm=confirm,
-                stdin_is_a_source="-" in sources,
-                quiet=quiet,
-            )
-            _seal(
-                plan,
-                settings,
-                run_dir,
-                run_id=run_id,
-                account=account,
-                address=address,
-                rehearsal=sandbox,
-            )
-    return conclude_run(run_dir, settings, json=json, quiet=quiet)
+    with ExitStack() as ours:
+        with known(NOTHING_SENT), consent.terminating():
+            settings = planning.anchored(configuration(ctx).settings)
+            stderr.begin(settings.log_format)
+            telemetry.configure(settings.log_format, verbose - quiet, sys.stderr)
+            address, note = purge.SANDBOX_NAME, ""
+            if not sandbox:
+                endpoint = purge.endpoint_of(settings)
+                address, note = endpoint.url_base, endpoint.note
+            run_id = new_run_id()
+            if dry_run:
+                return planning.dry_run(settings, sources, run_id, address, json=json, quiet=quiet)
+            # Before a long manifest is read: whoever cannot sign has nothing to wait for.
+            account = purge.SANDBOX_NAME if sandbox else purge.account_of(settings)
+            run_dir = planning.run_directory(settings, run_id)
+            ours.enter_context(made_run_directory(run_dir))
+            with planning.planned(settings, sources, run_id, run_dir, quiet=quiet) as plan:
+                planning.refuse_invalid_rows(plan, settings, run_dir)
+                planning.check_ceilings(plan.figures, settings)
+                consent.obtain(
+                    [
+                        *planning.plan_lines(
+                            plan.figures, settings.rate_per_second, address, account
+                        ),
+                        *([f"  note      {note}"] if note else []),
+                        *planning.rejection_lines(plan.figures),
+                    ],
+                    plan.figures.faces,
+                    yes=yes or sandbox,
+                    confirm=confirm,
+                    stdin_is_a_source="-" in sources,
+                    quiet=quiet,
+                )
+                _seal(
+                    plan,
+                    settings,
+                    run_dir,
+                    run_id=run_id,
+                    account=account,
+                    address=address,
+                    rehearsal=sandbox,
+                )
+        return conclude_run(run_dir, settings, json=json, quiet=quiet)
 
 
 def _seal(

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from worker.errors import GateClosed
 from worker.ledger.database import DRAFT_NAME, FILE_NAME
+from worker.locks import LOCK_NAME, run_lock
 
 REPORT = "report"
 SANDBOX = "sandbox"
-_OURS = frozenset({DRAFT_NAME, REPORT, SANDBOX, "lock"})
+_OURS = frozenset({DRAFT_NAME, REPORT, SANDBOX, LOCK_NAME})
 """What a planning that did not get to the end may have left."""
 
 
@@ -25,14 +26,29 @@ def new_run_id() -> str:
 
 @contextmanager
 def made_run_directory(path: Path) -> Iterator[None]:
-    """``make_run_directory``, and no empty directory left when the block fails."""
+    """A run directory of this process alone; none is left when the block ends before a plan.
+
+    Raises what ``make_run_directory`` and ``run_lock`` raise.
+    """
     make_run_directory(path)
+    with run_lock(path):
+        try:
+            yield
+        except BaseException:
+            if {entry.name for entry in os.scandir(path)} == {LOCK_NAME}:
+                with suppress(OSError):
+                    (path / LOCK_NAME).unlink()
+                    path.rmdir()
+            raise
+
+
+def _sync(directory: Path) -> None:
+    """A new name is durable only once its directory is."""
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            path.rmdir()
-        raise
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def make_run_directory(path: Path) -> None:
@@ -49,6 +65,7 @@ def make_run_directory(path: Path) -> None:
             )
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
+        _sync(path.parent)
         content = {entry.name for entry in os.scandir(path)}
         if FILE_NAME in content:
             raise GateClosed(

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from worker.green.codes import OK, Meaning, gateway_meaning, service_meaning
+from worker.green.codes import OK, SERVICE_CODES, Meaning, gateway_meaning, service_meaning
 from worker.green.hints import retry_after_seconds
 from worker.green.interface import Reply
 from worker.green.redaction import redacted
@@ -158,7 +158,8 @@ def _service(request: Request, reply: Reply, document: dict[str, Any], code: int
     meaning = service_meaning(decisive)
     if _contradicts(meaning, code, inner, data):
         return _Finding(Kind.AMBIGUOUS, str(decisive), f"The answer contradicts itself. {message}")
-    if reply.status == 429 and meaning.kind is Kind.AMBIGUOUS:
+    if reply.status == 429 and decisive not in SERVICE_CODES:
+        # A code of the table wins over the status: 500 may have been applied all the same.
         return _Finding(Kind.THROTTLED, str(decisive), message)
     return _Finding(meaning.kind, str(decisive), message, remedy=meaning.remedy)
 

@@ -70,7 +70,7 @@ def _damaged(path: Path, what: str) -> GateClosed:
     )
 
 
-def _recognise(connection: apsw.Connection, path: Path) -> None:
+def _recognise(connection: apsw.Connection, path: Path, *, checked: bool) -> None:
     application_id = connection.pragma("application_id")
     version = connection.pragma("user_version")
     if application_id != APPLICATION_ID:
@@ -81,7 +81,7 @@ def _recognise(connection: apsw.Connection, path: Path) -> None:
             f" {SCHEMA_VERSION}; nothing was sent",
             "use the version of facepurge that wrote it (see its report/summary.json)",
         )
-    (complaint,) = query(connection, "PRAGMA quick_check(1)").fetchone()
+    (complaint,) = ("ok",) if checked else query(connection, "PRAGMA quick_check(1)").fetchone()
     if complaint != "ok":
         raise _damaged(path, f"the ledger is damaged ({str(complaint).splitlines()[-1]})")
     sealed = query(connection, "SELECT value FROM run WHERE key = 'seal'").fetchone()
@@ -100,8 +100,12 @@ def require_ledger(run_dir: Path) -> Path:
     return path
 
 
-def open_ledger(run_dir: Path, *, read_only: bool = False) -> apsw.Connection:
+def open_ledger(
+    run_dir: Path, *, read_only: bool = False, checked: bool = False
+) -> apsw.Connection:
     """Open the ledger of ``run_dir``.
+
+    ``checked`` spares the reading of the whole file where this process has just done it.
 
     Raises ``GateClosed`` when there is none, or when it is not whole, not ours, or of another
     version.
@@ -109,20 +113,23 @@ def open_ledger(run_dir: Path, *, read_only: bool = False) -> apsw.Connection:
     path = require_ledger(run_dir)
     # A read-only connection could not recover the write-ahead log a crash has left. SQLite would
     # refuse links anywhere on the way too, and runs may well live behind one.
-    connection = None
     try:
         connection = apsw.Connection(
             str(run_dir.resolve() / FILE_NAME),
             flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW,
         )
-        connection.set_busy_timeout(5000)
-        _recognise(connection, path)
-        if read_only:
-            connection.execute("PRAGMA query_only = ON")
-        else:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -16000")
+        try:
+            connection.set_busy_timeout(5000)
+            _recognise(connection, path, checked=checked)
+            if read_only:
+                connection.execute("PRAGMA query_only = ON")
+            else:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = -16000")
+        except BaseException:
+            connection.close()
+            raise
     except (apsw.NotADBError, apsw.CorruptError, UnicodeDecodeError) as error:
         raise _damaged(path, f"the ledger is damaged ({error})") from error
     except apsw.Error as error:
@@ -130,8 +137,4 @@ def open_ledger(run_dir: Path, *, read_only: bool = False) -> apsw.Connection:
             f"{path}: the ledger cannot be opened ({error}); nothing was sent",
             "check the owner, the permissions and the free space of the run directory",
         ) from error
-    except BaseException:
-        if connection is not None:
-            connection.close()
-        raise
     return connection

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import apsw
 import msgspec
 
-from worker.errors import LedgerFailed
+from worker.errors import LedgerDamaged
 from worker.fold import Trace, fold
 from worker.holds import Hold
 from worker.ledger.database import SETTLED, WAITING, query, seal
@@ -22,12 +22,13 @@ SELECT MAX((SELECT IFNULL(MAX(seq), 0) FROM attempt), (SELECT IFNULL(MAX(seq), 0
 """
 LAST_SESSION = "SELECT IFNULL(MAX(session_no), 0) FROM session"
 
-# The first call nobody has claimed, unless another call of the same person is in flight.
+# The first call nobody has claimed, unless another call of the same person is in flight. The
+# persons in flight are listed once: there are few of them, while one person may have many calls.
 CLAIM = """
 UPDATE call SET state = 1 WHERE call_no = (
-  SELECT c.call_no FROM call c WHERE c.state = 0 AND NOT EXISTS (
-    SELECT 1 FROM call o WHERE o.person_id = c.person_id AND o.state = 1)
-  ORDER BY c.call_no LIMIT 1)
+  SELECT call_no FROM call WHERE state = 0
+  AND person_id NOT IN (SELECT person_id FROM call WHERE state = 1)
+  ORDER BY call_no LIMIT 1)
 RETURNING call_no, person_id, seal
 """
 
@@ -90,8 +91,8 @@ WHERE c.state = 1
 """
 
 
-def _damaged(path: str, call_no: int) -> LedgerFailed:
-    return LedgerFailed(
+def _damaged(path: str, call_no: int) -> LedgerDamaged:
+    return LedgerDamaged(
         f"{path}: call {call_no} of the ledger is not what was planned (its seal does not match), so nothing"
         " more is sent",
         "the disk or a person has changed the ledger: restore the run directory from a copy",
@@ -128,17 +129,26 @@ class Ledger:
     # Claims
 
     async def claim(self) -> Call | None:
-        """The next call, now claimed; None when nothing can be claimed at present."""
-        return await self._writer.submit(self._claim)
+        """The next call, now claimed; None when nothing can be claimed at present.
 
-    def _claim(self, connection: apsw.Connection) -> Call | None:
+        Raises ``LedgerDamaged`` for a call that is not what was planned; others can still be
+        recorded.
+        """
+        claimed = await self._writer.submit(self._claim)
+        if isinstance(claimed, LedgerDamaged):
+            raise claimed
+        return claimed
+
+    def _claim(self, connection: apsw.Connection) -> Call | LedgerDamaged | None:
         claimed = query(connection, CLAIM).fetchone()
         if claimed is None:
             return None
         call_no, person_id, sealed = claimed
         faces = query(connection, FACES_OF_CALL, (call_no,)).fetchall()
         if seal(self._run_id, call_no, person_id, [face_id for face_id, _, _ in faces]) != sealed:
-            raise _damaged(self._path, call_no)
+            # A value: raised here, it would undo what other loops record in the same commit.
+            connection.execute(SET_STATE, (WAITING, call_no))
+            return _damaged(self._path, call_no)
         to_send = [
             (face_id, place) for face_id, outcome, place in faces if outcome == Outcome.UNSENT
         ]

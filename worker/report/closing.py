@@ -15,6 +15,8 @@ _WHY = {
     StopReason.SIGINT: "it was interrupted (SIGINT)",
     StopReason.SIGTERM: "it was told to terminate (SIGTERM)",
     StopReason.FATAL: "an answer concerned the whole run",
+    StopReason.SWAPPED: "an answer spoke of another person or face",
+    StopReason.DAMAGED: "the ledger is not what was planned",
     StopReason.BREAKER: "too many of the last calls were refused",
     StopReason.OUTAGE: "the service could not be used for too long",
     StopReason.HOLDS: "the exclusion list cannot be trusted any more",
@@ -93,6 +95,8 @@ def _next(conclusion: Conclusion, run_dir: str) -> str:
             f"the books do not balance ({_balance(conclusion)}): keep {directory} as it is, this"
             f" is a defect of the program; to count again type: facepurge report {directory}"
         )
+    if conclusion.stop_reason is StopReason.SWAPPED:
+        return f"to see what came type: less {directory}/report/failures.csv"
     if conclusion.reappeared:
         return (
             f"{_plural(conclusion.reappeared, 'deleted face')} there again: find out who adds"

@@ -10,7 +10,14 @@ from worker.report.interface import CallFigures, RunHeader, Session
 from worker.report.tally import Tally
 
 _STOPPED_BY_A_CAUSE = frozenset(
-    {StopReason.FATAL, StopReason.BREAKER, StopReason.LEDGER, StopReason.HOLDS}
+    {
+        StopReason.FATAL,
+        StopReason.SWAPPED,
+        StopReason.DAMAGED,
+        StopReason.BREAKER,
+        StopReason.LEDGER,
+        StopReason.HOLDS,
+    }
 )
 _SIGNALS = {StopReason.SIGINT: 130, StopReason.SIGTERM: 143}
 _NOT_FAILED = WANTED | UNFINISHED | {Outcome.HELD}
