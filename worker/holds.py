@@ -24,6 +24,25 @@ NOT_OF_AN_ID = re.compile(r'[\s"#;]')
 
 
 @dataclass(frozen=True, slots=True)
+class Grammar:
+    """What IDs look like, as the settings say; a hold that no row can match is a typing error."""
+
+    person_id_pattern: str = ".+"
+    face_id_pattern: str = ".+"
+
+    def misfit(self, person: str, face: str) -> str:
+        """Which of the two cannot be the ID of any row, or ``""``."""
+        if not re.fullmatch(self.person_id_pattern, person, re.ASCII):
+            return "person ID"
+        if face and not re.fullmatch(self.face_id_pattern, face, re.ASCII):
+            return "face ID"
+        return ""
+
+
+ANY_ID = Grammar()
+
+
+@dataclass(frozen=True, slots=True)
 class Holds:
     """What must not be sent, as one version of the file said it."""
 
@@ -35,7 +54,7 @@ class Holds:
 NO_HOLDS = Holds(frozenset(), "")
 
 
-def _parse(path: Path, content: bytes) -> frozenset[Hold]:
+def _parse(path: Path, content: bytes, grammar: Grammar) -> frozenset[Hold]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -65,11 +84,16 @@ def _parse(path: Path, content: bytes) -> frozenset[Hold]:
             raise InputRefused(
                 f"{path}:{number}: {foreign.group()!r} is not expected in an ID", REMEDY
             )
+        if misfit := grammar.misfit(person, face):
+            raise InputRefused(
+                f"{path}:{number}: no row can have this {misfit}, so the line would hold nothing",
+                "correct the line, or the pattern of such IDs in the configuration",
+            )
         holds.add((person, face))
     return frozenset(holds)
 
 
-def read_holds(path: Path) -> Holds:
+def read_holds(path: Path, grammar: Grammar = ANY_ID) -> Holds:
     """The exclusion list in ``path``.
 
     Raises ``InputRefused`` naming the line when it is not one, or when it cannot be read: a hold
@@ -82,7 +106,7 @@ def read_holds(path: Path) -> Holds:
             f"{path}: the exclusion list cannot be read ({error.strerror})",
             "check the path given with --exclude-from",
         ) from error
-    return Holds(_parse(path, content), hashlib.sha256(content).hexdigest())
+    return Holds(_parse(path, content, grammar), hashlib.sha256(content).hexdigest())
 
 
 class HoldKeeper(Protocol):
@@ -98,8 +122,15 @@ class HoldWatch:
     person says otherwise. So is a list that vanished or can no longer be understood.
     """
 
-    def __init__(self, path: Path, known: frozenset[Hold], keeper: HoldKeeper) -> None:
+    def __init__(
+        self,
+        path: Path,
+        known: frozenset[Hold],
+        keeper: HoldKeeper,
+        grammar: Grammar = ANY_ID,
+    ) -> None:
         self._path = path
+        self._grammar = grammar
         self._known = known
         self._keeper = keeper
         self._seen: tuple[int, int, int] | None = None
@@ -127,7 +158,7 @@ class HoldWatch:
             state = self._state()
             if state == self._seen:
                 return
-            current = (await asyncio.to_thread(read_holds, self._path)).entries
+            current = (await asyncio.to_thread(read_holds, self._path, self._grammar)).entries
             if removed := len(self._known - current):
                 raise GateClosed(
                     f"{self._path}: {removed} {'entry' if removed == 1 else 'entries'} of the"

@@ -202,6 +202,10 @@ async def test_a_token_of_sts(program: Program, tmp_path: Path) -> None:
         "ALIBABA_CLOUD_SECURITY_TOKEN": key.security_token,
     }
     async with serving(PAIRS, keys=(key,)) as service:
+        refused = await program(*run(service.url, *FAST, "-v"), environment=environment)
+        assert refused.code == 3
+        assert "FACEPURGE_ACCOUNT_ID" in refused.err
+        environment["FACEPURGE_ACCOUNT_ID"] = "1234567890123456"
         ended = await program(*run(service.url, *FAST, "-v"), environment=environment)
         assert ended.code == 0, ended.err
         assert judge(tmp_path / "r", PAIRS, service.journal.lines).counts == {"deleted": 24}

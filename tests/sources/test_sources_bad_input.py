@@ -53,7 +53,7 @@ REFUSED_FILES = {
     "blank jsonl": FileCase(b"\n \n", "jobs.jsonl:", "it holds no jobs", "leave", "jobs.jsonl"),
     "empty array": FileCase(b" [ ]\n", "jobs.json:", "it holds no jobs", "leave", "jobs.json"),
     "UTF-16 with mark": FileCase(
-        HEAD.decode().encode("utf-16"), "jobs.csv:", "the content is UTF-16 text", "iconv -f UTF-16"
+        HEAD.decode().encode("utf-16"), "jobs.csv:", "the content is UTF-16 text (the mark of it is at byte offset 0)", "iconv -f UTF-16"
     ),
     "UTF-16 without mark": FileCase(
         HEAD.decode().encode("utf-16-le"), "jobs.csv:1:", "a NUL at byte offset 1", "UTF-8"
@@ -72,12 +72,12 @@ REFUSED_FILES = {
     ),
     "overlong UTF-8": FileCase(HEAD + b"p,\xc0\xb1\n", "jobs.csv:2:", "byte 0xC0 at byte offset 20", "UTF-8"),
     "surrogates in UTF-8": FileCase(HEAD + b"\xed\xa0\x80,1\n", "jobs.csv:2:", "byte offset 18", "UTF-8"),
-    "cut UTF-8": FileCase(HEAD + b"p,1\xe2\x82", "jobs.csv:2:", "byte offset 21", "UTF-8"),
+    "cut UTF-8": FileCase(HEAD + b"p,1\xe2\x82", "jobs.csv:2:", "byte offset 21", "copy the file again"),
     "cut UTF-8 in an array": FileCase(b'["\xe2\x82', "jobs.json:1:", "byte offset 2", "UTF-8", "jobs.json"),
     "raw NUL": FileCase(HEAD + b"p,1\np\0,2\n", "jobs.csv:3:", "a NUL at byte offset 23", "export it as UTF-8"),
     "raw NUL in an array": FileCase(b'\n["\0"]', "jobs.json:2:", "byte offset 3", "UTF-8", "jobs.json"),
     "two byte order marks": FileCase(
-        b"\xef\xbb\xbf" * 2 + HEAD + b"p,1\n", "jobs.csv:1:", r'found "\ufeffperson_id", "face_id"', "--columns"
+        b"\xef\xbb\xbf" * 2 + HEAD + b"p,1\n", "jobs.csv:1:", "begins with two byte order marks", "with one byte order mark or none"
     ),
     "lone CR": FileCase(b"person_id,face_id\rp,1\r", "jobs.csv:1:", "a carriage return stands alone", "tr '"),
     "lone CR in a plain row": FileCase(HEAD + b"p,1\np\r,2\n", "jobs.csv:3:", "carriage return", "LF or CRLF"),
@@ -112,7 +112,7 @@ REFUSED_FILES = {
     "stray quote at the end": FileCase(HEAD + b'p,"1"\np,12"\n', "jobs.csv:3:", "middle of a cell", "double the quotes"),
     "space before a quote": FileCase(HEAD + b'p, "1"\n', "jobs.csv:2:", "middle of a cell", "double the quotes"),
     "text after a quote": FileCase(HEAD + b'p,"1"2\n', "jobs.csv:2:", "text follows a closing quote", "double the quotes"),
-    "short row": FileCase(HEAD + b"p,1\np\n", "jobs.csv:3:", "too short: it has 1 cells, and the header on line 1 has 2", "complete the row"),
+    "short row": FileCase(HEAD + b"p,1\np\n", "jobs.csv:3:", "too short: it has 1 cell, and the header on line 1 has 2", "complete the row"),
     "short quoted row": FileCase(HEAD + b'p,1\n"p"\n', "jobs.csv:3:", "too short", "complete the row"),
     "long row": FileCase(HEAD + b"p,1\n\np,1,2\n", "jobs.csv:4:", "too long: it has 3 cells", "in quotes"),
     "long quoted row": FileCase(HEAD + b'"p",1,""\n', "jobs.csv:2:", "too long: it has 3 cells", "in quotes"),
@@ -131,7 +131,7 @@ REFUSED_FILES = {
     ),
     "spreadsheet's hint": FileCase(b"sep=;\nperson_id;face_id\np;1\n", "jobs.csv:1:", "a spreadsheet's hint", "delete that line"),
     "comma in a tsv": FileCase(b"person_id,face_id\np,1\n", "jobs.tsv:1:", 'separated by ","', "--delimiter ,", "jobs.tsv"),
-    "tab in a csv": FileCase(b"person_id\tface_id\np\t1\n", "jobs.csv:1:", r'separated by "\t"', r"--delimiter '\t'"),
+    "tab in a csv": FileCase(b"person_id\tface_id\np\t1\n", "jobs.csv:1:", r'separated by "\t"', "--format tsv"),
     "repeated header name": FileCase(
         b"person_id,face_id,note,note\np,1,,\n", "jobs.csv:1:", 'names "note" more than once', "its own name"
     ),

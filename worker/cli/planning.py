@@ -18,7 +18,7 @@ from worker.cli import stderr, stdout
 from worker.cli.ending import NOTHING_SENT
 from worker.cli.run_directory import REPORT, make_run_directory
 from worker.errors import GateClosed, InputRefused
-from worker.holds import NO_HOLDS, Holds, read_holds
+from worker.holds import NO_HOLDS, Grammar, Holds, read_holds
 from worker.ledger.draft import LedgerDraft
 from worker.plan import SHOWN_REJECTIONS, PlanFigures, draw_up
 from worker.report.rejections import write_rejections
@@ -71,7 +71,10 @@ def planned(
         max_expanded_bytes=settings.max_expanded_bytes,
         max_expansion_ratio=settings.max_expansion_ratio,
     )
-    holds = read_holds(Path(settings.exclude_from)) if settings.exclude_from else NO_HOLDS
+    holds = NO_HOLDS
+    if settings.exclude_from:
+        grammar = Grammar(settings.person_id_pattern, settings.face_id_pattern)
+        holds = read_holds(Path(settings.exclude_from), grammar)
     sources = open_sources(specs, options, sys.stdin.buffer)
     with LedgerDraft(directory) as draft:
         progress = _ReadingProgress(quiet=quiet)

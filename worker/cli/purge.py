@@ -17,6 +17,7 @@ from worker.cli.progress import Progress, show
 from worker.cli.run_directory import SANDBOX
 from worker.clock import Clock, SystemClock
 from worker.errors import GateClosed, LedgerFailed
+from worker.fold import may_have_left
 from worker.green.client import GreenClient
 from worker.green.credentials import FixedCredential, credential_chain
 from worker.green.endpoint import Endpoint, resolve_endpoint
@@ -24,7 +25,7 @@ from worker.green.interface import Credential, CredentialChain
 from worker.green.operations import DELETE_FACES
 from worker.green.signing import signer_for
 from worker.green.transport import open_transport
-from worker.holds import HoldWatch
+from worker.holds import Grammar, HoldWatch
 from worker.ledger.books import LedgerBooks
 from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
@@ -84,7 +85,7 @@ class _AttemptLog:
         self.calls_sent = 0
 
     def attempt_ended(self, call: Call, evidence: Evidence) -> None:
-        self.calls_sent += evidence.kind is not Kind.NOT_SENT
+        self.calls_sent += may_have_left(evidence)
         facts = {
             "place": call.places[0],
             "faces": len(call.face_ids),
@@ -254,7 +255,8 @@ async def carry_out(run_dir: Path, settings: Settings, *, quiet: bool) -> Stop:
             return Stop(StopReason.FINISHED)
         holds = None
         if settings.exclude_from:
-            holds = HoldWatch(Path(settings.exclude_from), known_holds, ledger)
+            grammar = Grammar(settings.person_id_pattern, settings.face_id_pattern)
+            holds = HoldWatch(Path(settings.exclude_from), known_holds, ledger, grammar)
             await holds.check()
         endpoint, credentials = await stack.enter_async_context(_service(header, settings, run_dir))
         stack.enter_context(quota_lock(header.account, endpoint.url_base, run_dir))

@@ -1,0 +1,792 @@
+"""The whole flow over a real ledger and the real pacing, on a clock that jumps."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import apsw
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.core.rig import Silence, draft_run, lines, persons, rows
+from tests.core.virtual_time import run_virtually
+from tests.ledger.audit import audit
+from tests.ledger.audit import rows as select
+from worker.departure import NotDeparted
+from worker.errors import GateClosed, InputRefused
+from worker.ledger.database import FILE_NAME, open_ledger
+from worker.ledger.journal import Ledger
+from worker.ledger.writer import InlineWriter
+from worker.model import Call, Evidence, Kind, Request, StopReason
+from worker.pacing import Pacer
+from worker.pipeline import Breaker, Pipeline, Stop
+from worker.report.interface import Line
+
+RATE = 19.80
+SERVICE_CODE = "c"
+
+Answer = Callable[[Request, int], Evidence]
+"""What the service says to a request, given how often its call was sent before."""
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class VirtualClock:
+    def now_us(self) -> int:
+        return int(now() * 1e6)
+
+
+def says(kind: Kind, **more: object) -> Evidence:
+    return replace(Evidence(kind, 0, code=SERVICE_CODE), **more)  # type: ignore[arg-type]
+
+
+def all_listed(request: Request, _: int) -> Evidence:
+    return says(Kind.LISTED, listed=request.face_ids)
+
+
+def at_first(*kinds: Kind, **more: object) -> Answer:
+    """Each call meets these answers one after another, and then a good one."""
+
+    def answer(request: Request, before: int) -> Evidence:
+        return says(kinds[before], **more) if before < len(kinds) else all_listed(request, before)
+
+    return answer
+
+
+@dataclass
+class FakeService:
+    """A client whose network is a sleep; it notes what left, and when."""
+
+    pacer: Pacer
+    answer: Answer
+    latency_seconds: float = 0.05
+    departures: list[tuple[float, Request]] = field(default_factory=list)
+    departed: asyncio.Event = field(default_factory=asyncio.Event)
+    in_flight: Counter[str] = field(default_factory=Counter)
+    most_in_flight: int = 0
+    _nonces: Iterator[int] = field(default_factory=itertools.count)
+    _sent: Counter[int] = field(default_factory=Counter)
+
+    def prepare(self, call: Call) -> Request:
+        nonce = str(next(self._nonces))
+        return Request("DeleteFaces", call.call_no, call.person_id, call.face_ids, b"{}", nonce)
+
+    async def send(self, request: Request) -> Evidence:
+        try:
+            await self.pacer.slot()
+        except NotDeparted as refused:
+            return says(Kind.NOT_SENT, code=refused.reason, ended_us=int(now() * 1e6))
+        before = self._sent[request.call_no]
+        self._sent[request.call_no] += 1
+        sent_us = int(now() * 1e6)
+        self.departures.append((now(), request))
+        self.departed.set()
+        self.in_flight[request.person_id] += 1
+        assert self.in_flight[request.person_id] == 1, "two calls in flight for one person"
+        self.most_in_flight = max(self.most_in_flight, self.in_flight.total())
+        try:
+            await asyncio.sleep(self.latency_seconds)
+        finally:
+            self.in_flight[request.person_id] -= 1
+        evidence = self.answer(request, before)
+        if evidence.kind is Kind.NOT_SENT:
+            sent_us = 0
+        return replace(evidence, sent_us=sent_us or None, ended_us=int(now() * 1e6))
+
+    @property
+    def times(self) -> list[float]:
+        return [time for time, _ in self.departures]
+
+
+@dataclass
+class Ran:
+    stop: Stop
+    service: FakeService
+    told: list[tuple[Call, Evidence]]
+    counted: dict[str, int]
+    lines: list[Line]
+    endings: list[tuple[str, str]]
+    """(kind, code) of every ending, in the order of the ledger."""
+    attempts: int
+    seconds: float
+    waiting: int
+    """Calls that wait to be claimed."""
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [line.outcome for line in self.lines]
+
+
+@dataclass
+class AtWork:
+    """What a test may take hold of while the run lasts."""
+
+    pipeline: Pipeline
+    ledger: Ledger
+    service: FakeService
+    pacer: Pacer
+    break_the_ledger: Callable[[], None]
+
+
+Meanwhile = Callable[[AtWork], Awaitable[None]]
+
+
+@dataclass
+class NoHolds:
+    """Stands for an exclusion list; ``checks`` counts the looks."""
+
+    checks: int = 0
+    error: Exception | None = None
+    after: int = 0
+
+    async def check(self) -> None:
+        self.checks += 1
+        if self.error is not None and self.checks > self.after:
+            raise self.error
+
+
+def run(
+    run_dir: Path,
+    pairs: list[tuple[str, str]],
+    answer: Answer = all_listed,
+    *,
+    latency_seconds: float = 0.05,
+    concurrency: int = 256,
+    grace_seconds: float = 30.0,
+    outage_limit_seconds: float = 900.0,
+    faces_per_call: int = 20,
+    holds: NoHolds | None = None,
+    meanwhile: Meanwhile | None = None,
+) -> Ran:
+    draft_run(run_dir, [rows(pairs)], faces_per_call=faces_per_call)
+
+    async def main() -> Ran:
+        connection = open_ledger(run_dir)
+        connection.execute("PRAGMA synchronous = OFF")
+        broken = False
+
+        def break_the_ledger() -> None:
+            nonlocal broken
+            broken = True
+
+        connection.set_commit_hook(lambda: broken)
+        ledger = Ledger(connection, InlineWriter)
+        pacer = Pacer(RATE, outage_limit_seconds=outage_limit_seconds)
+        service = FakeService(pacer, answer, latency_seconds)
+        log = Silence()
+        pipeline = Pipeline(
+            ledger,
+            service,
+            pacer,
+            VirtualClock(),
+            log,
+            holds=holds,
+            concurrency=concurrency,
+            grace_seconds=grace_seconds,
+        )
+        began = now()
+        async with asyncio.TaskGroup() as group:
+            if meanwhile is not None:
+                at_work = AtWork(pipeline, ledger, service, pacer, break_the_ledger)
+                group.create_task(meanwhile(at_work))  # type: ignore[arg-type]
+            stop = await pipeline.run()
+        seconds = now() - began
+        assert pipeline.in_flight == 0
+        counted = audit(connection)
+        ran = Ran(
+            stop,
+            service,
+            log.ended,
+            counted,
+            [],
+            select(connection, "SELECT kind, code FROM ending ORDER BY seq"),
+            select(connection, "SELECT COUNT(*) FROM attempt")[0][0],
+            seconds,
+            select(connection, "SELECT COUNT(*) FROM call WHERE state = 0")[0][0],
+        )
+        await ledger.close()
+        return ran
+
+    ran = run_virtually(main())
+    ran.lines = lines(run_dir)
+    # R3: every request on the wire has its attempt, every attempt without one says not_sent.
+    nonces = [request.nonce for _, request in ran.service.departures]
+    assert len(set(nonces)) == len(nonces) <= ran.attempts
+    return ran
+
+
+def most_in_any_second(times: list[float]) -> int:
+    most = first = 0
+    for index, time in enumerate(times):
+        while times[first] <= time - 1.0:
+            first += 1
+        most = max(most, index - first + 1)
+    return most
+
+
+# What each kind of ending leads to
+
+
+@pytest.mark.parametrize(
+    ("kinds", "outcome", "sent", "attempts"),
+    [
+        ([], "deleted", 1, 1),
+        ([Kind.REFUSED], "refused", 1, 1),
+        ([Kind.AMBIGUOUS], "unknown", 1, 1),
+        ([Kind.CLOSED], "unknown", 1, 1),
+        ([Kind.THROTTLED], "deleted", 2, 2),
+        ([Kind.THROTTLED] * 7, "deleted", 8, 8),
+        ([Kind.AGAIN], "deleted", 2, 2),
+        ([Kind.NOT_SENT], "deleted", 2, 1),
+        ([Kind.THROTTLED, Kind.AGAIN, Kind.NOT_SENT, Kind.REFUSED], "refused", 4, 3),
+        ([Kind.THROTTLED, Kind.AMBIGUOUS], "unknown", 2, 2),
+    ],
+)
+def test_a_run_goes_on_after(
+    tmp_path: Path, kinds: list[Kind], outcome: str, sent: int, attempts: int
+) -> None:
+    ran = run(tmp_path, persons(1, 2), at_first(*kinds))
+    assert ran.stop == Stop(StopReason.FINISHED)
+    assert ran.outcomes == [outcome] * 2
+    assert len(ran.service.departures) == sent
+    assert {line.attempts for line in ran.lines} == {attempts}
+    assert [kind for kind, _ in ran.endings] == [*kinds, *["listed"] * (sent - len(kinds))]
+    assert len(ran.told) == sent
+
+
+def test_a_face_that_a_good_answer_omits_is_not_called_deleted(tmp_path: Path) -> None:
+    ran = run(tmp_path, persons(1, 3), lambda r, _: says(Kind.LISTED, listed=r.face_ids[1:]))
+    assert ran.stop.reason is StopReason.FINISHED
+    assert [(line.outcome, line.code) for line in ran.lines] == [
+        ("unknown", "not_listed"),
+        ("deleted", SERVICE_CODE),
+        ("deleted", SERVICE_CODE),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome", "reason"),
+    [
+        (Kind.FATAL, "unsent", StopReason.FATAL),
+        (Kind.SWAPPED, "unknown", StopReason.SWAPPED),
+    ],
+)
+def test_one_fatal_answer_stops_everybody(
+    tmp_path: Path, kind: Kind, outcome: str, reason: StopReason
+) -> None:
+    def answer(request: Request, before: int) -> Evidence:
+        if request.call_no == 5:
+            return says(kind, code="Forbidden.RAM", message="no right", remedy="grant it")
+        return all_listed(request, before)
+
+    ran = run(tmp_path, persons(500), answer, latency_seconds=1.0)
+    assert ran.stop == Stop(reason, "Forbidden.RAM: no right", "grant it")
+    assert ran.lines[5].outcome == outcome
+    stopped = ran.service.times[5] + 1.0
+    assert max(ran.service.times) <= stopped
+    assert ran.seconds <= 3.0
+    assert ran.counted["deleted"] == len(ran.service.departures) - 1
+    assert ran.waiting == ran.counted["unsent"]
+
+
+def test_a_fatal_answer_before_anything_left_is_no_attempt(tmp_path: Path) -> None:
+    class Untrusted(FakeService):
+        async def send(self, request: Request) -> Evidence:
+            return says(Kind.FATAL, code="tls_failed")
+
+    draft_run(tmp_path, [rows(persons(3))])
+
+    async def main() -> Stop:
+        ledger = Ledger(open_ledger(tmp_path), InlineWriter)
+        pacer = Pacer(RATE, outage_limit_seconds=60)
+        service = Untrusted(pacer, all_listed)
+        pipeline = Pipeline(
+            ledger, service, pacer, VirtualClock(), Silence(),
+            holds=None, concurrency=9, grace_seconds=1,
+        )  # fmt: skip
+        stop = await pipeline.run()
+        await ledger.close()
+        return stop
+
+    assert run_virtually(main()).reason is StopReason.FATAL
+    assert {(line.outcome, line.attempts) for line in lines(tmp_path)} == {("unsent", 0)}
+
+
+def test_a_throttle_holds_everybody_for_as_long_as_it_says(tmp_path: Path) -> None:
+    def answer(request: Request, before: int) -> Evidence:
+        if request.call_no == 30 and not before:
+            return says(Kind.THROTTLED, retry_after_seconds=7.0)
+        return all_listed(request, before)
+
+    ran = run(tmp_path, persons(100), answer)
+    assert ran.counted == {"deleted": 100}
+    longest = max(later - earlier for earlier, later in pairwise(ran.service.times))
+    assert longest >= 7.0
+    # Those who stood in line go back with a record that says so; no request of theirs left.
+    assert len(ran.endings) == ran.attempts
+    assert Counter(kind for kind, _ in ran.endings)["listed"] == 100
+    assert {code for kind, code in ran.endings if kind == "not_sent"} <= {"held"}
+
+
+# Rate and concurrency
+
+
+@pytest.mark.parametrize("latency_seconds", [0.001, 0.15, 1.0, 10.0])
+def test_the_rate_holds_whatever_the_latency(tmp_path: Path, latency_seconds: float) -> None:
+    ran = run(tmp_path, persons(600), latency_seconds=latency_seconds)
+    times = ran.service.times
+    assert ran.counted == {"deleted": 600}
+    assert most_in_any_second(times) <= 20
+    assert (len(times) - 1) / (times[-1] - times[0]) >= 0.985 * 20
+    assert ran.service.most_in_flight <= RATE * latency_seconds + 2
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 7, 50])
+def test_never_more_in_flight_than_allowed(tmp_path: Path, concurrency: int) -> None:
+    ran = run(tmp_path, persons(150), latency_seconds=10.0, concurrency=concurrency)
+    assert ran.counted == {"deleted": 150}
+    assert ran.service.most_in_flight == concurrency
+
+
+def test_calls_leave_in_the_order_of_the_input(tmp_path: Path) -> None:
+    ran = run(tmp_path, persons(120))
+    left = [request.call_no for _, request in ran.service.departures]
+    assert max(abs(place - call_no) for place, call_no in enumerate(left)) < 10
+
+
+def test_one_call_in_flight_for_each_person(tmp_path: Path) -> None:
+    """``FakeService`` fails at a second one; the last claims race for the rest of two persons."""
+    pairs = [(f"p{n % 2}", f"{n:05d}") for n in range(60)] + persons(10)
+    ran = run(tmp_path, pairs, latency_seconds=3.0, faces_per_call=2)
+    assert ran.stop.reason is StopReason.FINISHED
+    assert ran.counted == {"deleted": 70}
+    assert len(ran.service.departures) == 40
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whoever_finds_nothing_to_claim_leaves_no_call_behind(tmp_path: Path, seed: int) -> None:
+    """Loops end one after another while calls come back throttled to the end of the queue."""
+    chance = random.Random(seed)
+
+    def answer(request: Request, before: int) -> Evidence:
+        if chance.random() < 0.4 and before < 4:
+            return says(chance.choice([Kind.THROTTLED, Kind.AGAIN, Kind.NOT_SENT]))
+        return all_listed(request, before)
+
+    pairs = [(f"p{n % 3}", f"{n:05d}") for n in range(18)]
+    ran = run(tmp_path, pairs, answer, latency_seconds=chance.uniform(0, 5), faces_per_call=2)
+    assert ran.stop.reason is StopReason.FINISHED
+    assert ran.counted == {"deleted": 18}
+
+
+def test_nothing_to_do_is_finished_at_once(tmp_path: Path) -> None:
+    ran = run(tmp_path, [])
+    assert ran.stop.reason is StopReason.FINISHED
+    assert ran.attempts == 0
+    assert ran.seconds < 0.001
+
+
+# Stopping
+
+
+def stops_after(seconds: float, *stops: Stop) -> Meanwhile:
+    async def meanwhile(at_work: AtWork) -> None:
+        await asyncio.sleep(seconds)
+        for stop in stops:
+            at_work.pipeline.stop(stop)
+
+    return meanwhile
+
+
+def test_stop_lets_calls_in_flight_be_recorded_and_sends_no_other(tmp_path: Path) -> None:
+    ran = run(
+        tmp_path,
+        persons(500),
+        latency_seconds=5.0,
+        meanwhile=stops_after(10.01, Stop(StopReason.SIGTERM)),
+    )
+    assert ran.stop == Stop(StopReason.SIGTERM)
+    began = ran.service.times[0]
+    assert max(ran.service.times) - began <= 10.1
+    assert ran.seconds == pytest.approx(15.0, abs=0.2)
+    assert ran.counted == {
+        "deleted": len(ran.service.departures),
+        "unsent": 500 - len(ran.service.departures),
+    }
+    assert len(ran.endings) == ran.attempts
+    assert ("not_sent", "stopped") in ran.endings
+
+
+def test_after_the_grace_what_is_in_flight_is_recorded_as_cancelled(tmp_path: Path) -> None:
+    ran = run(
+        tmp_path,
+        persons(500),
+        latency_seconds=1000.0,
+        grace_seconds=3.0,
+        meanwhile=stops_after(10.01, Stop(StopReason.SIGINT)),
+    )
+    assert ran.stop == Stop(StopReason.SIGINT)
+    assert ran.seconds == pytest.approx(13.01, abs=0.01)
+    sent = len(ran.service.departures)
+    assert Counter(ran.endings)[("ambiguous", "cancelled")] == sent
+    assert ran.counted == {"unknown": sent, "unsent": 500 - sent}
+    assert len(ran.endings) == ran.attempts
+
+
+def test_stop_ends_the_waiting_for_a_hold(tmp_path: Path) -> None:
+    ran = run(
+        tmp_path,
+        persons(9),
+        lambda _r, _b: says(Kind.THROTTLED, retry_after_seconds=300.0),
+        meanwhile=stops_after(5.0, Stop(StopReason.SIGTERM)),
+    )
+    assert ran.stop.reason is StopReason.SIGTERM
+    assert ran.seconds == pytest.approx(5.0, abs=0.01)
+    assert ran.counted == {"unsent": 9}
+    assert ran.waiting == 9
+
+
+def test_a_stop_before_the_start_sends_nothing(tmp_path: Path) -> None:
+    draft_run(tmp_path, [rows(persons(3))])
+
+    async def main() -> tuple[Stop, int]:
+        ledger = Ledger(open_ledger(tmp_path), InlineWriter)
+        pacer = Pacer(RATE, outage_limit_seconds=60)
+        service = FakeService(pacer, all_listed)
+        pipeline = Pipeline(
+            ledger, service, pacer, VirtualClock(), Silence(),
+            holds=None, concurrency=9, grace_seconds=1,
+        )  # fmt: skip
+        pipeline.stop(Stop(StopReason.SIGTERM))
+        stop = await pipeline.run()
+        await ledger.close()
+        return stop, len(service.departures)
+
+    assert run_virtually(main()) == (Stop(StopReason.SIGTERM), 0)
+
+
+FATAL = Stop(StopReason.FATAL, "no right", "ask")
+BREAKER = Stop(StopReason.BREAKER)
+SIGTERM = Stop(StopReason.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("stops", "told"),
+    [
+        ((SIGTERM, Stop(StopReason.SIGINT)), SIGTERM),
+        ((SIGTERM, FATAL), FATAL),
+        ((FATAL, SIGTERM), FATAL),
+        ((FATAL, BREAKER), FATAL),
+        ((SIGTERM, Stop(StopReason.OUTAGE)), SIGTERM),
+        ((Stop(StopReason.OUTAGE), Stop(StopReason.HOLDS)), Stop(StopReason.HOLDS)),
+        ((SIGTERM, Stop(StopReason.DAMAGED)), Stop(StopReason.DAMAGED)),
+    ],
+)
+def test_the_first_reason_counts_unless_something_is_wrong(
+    tmp_path: Path, stops: tuple[Stop, ...], told: Stop
+) -> None:
+    assert run(tmp_path, persons(50), meanwhile=stops_after(1.0, *stops)).stop == told
+
+
+def test_a_swapped_answer_while_draining_is_not_lost(tmp_path: Path) -> None:
+    """The contract: 7 comes before a signal."""
+    ran = run(
+        tmp_path,
+        persons(50),
+        at_first(Kind.SWAPPED),
+        latency_seconds=5.0,
+        meanwhile=stops_after(1.0, SIGTERM),
+    )
+    assert ran.stop.reason is StopReason.SWAPPED
+
+
+# The ledger fails
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.06, 1.03, 2.5, 4.0])
+def test_a_ledger_that_fails_stops_everybody(tmp_path: Path, seconds: float) -> None:
+    broken_at = 0.0
+
+    async def meanwhile(at_work: AtWork) -> None:
+        nonlocal broken_at
+        await asyncio.sleep(seconds)
+        at_work.break_the_ledger()
+        broken_at = now()
+
+    ran = run(tmp_path, persons(200), latency_seconds=2.0, meanwhile=meanwhile)
+    assert ran.stop.reason is StopReason.LEDGER
+    assert "could not be written" in ran.stop.detail
+    assert "resume" in ran.stop.remedy
+    # Whoever was in line had an attempt on disk already; nobody else may leave.
+    assert sum(time > broken_at for time in ran.service.times) <= 4
+    assert ran.seconds <= seconds + 2.1
+    assert ran.attempts - len(ran.endings) <= 200
+
+
+def test_after_the_failure_nothing_is_sent(tmp_path: Path) -> None:
+    """The very first answer cannot be recorded: those behind it in line stay."""
+
+    async def meanwhile(at_work: AtWork) -> None:
+        await at_work.service.departed.wait()
+        at_work.break_the_ledger()
+
+    ran = run(tmp_path, persons(200), latency_seconds=0.01, meanwhile=meanwhile)
+    assert ran.stop.reason is StopReason.LEDGER
+    assert len(ran.service.departures) == 1
+
+
+def test_a_call_that_is_not_what_was_planned_stops_the_run_and_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    async def meanwhile(at_work: AtWork) -> None:
+        await at_work.service.departed.wait()
+        connection = apsw.Connection(str(tmp_path / FILE_NAME))
+        connection.execute("UPDATE face SET face_id = '9' WHERE call_no = 40")
+        connection.close()
+
+    ran = run(tmp_path, persons(60), latency_seconds=1.0, meanwhile=meanwhile)
+    assert ran.stop.reason is StopReason.DAMAGED
+    assert "call 40 " in ran.stop.detail
+    assert 37 <= ran.counted["deleted"] <= 40
+    assert ran.counted == {"deleted": len(ran.service.departures), "unsent": ran.waiting}
+    assert len(ran.endings) == ran.attempts
+
+
+def test_a_broken_program_does_not_go_on(tmp_path: Path) -> None:
+    def answer(request: Request, before: int) -> Evidence:
+        raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup) as broken:
+        run(tmp_path, persons(50), answer)
+    assert broken.group_contains(ZeroDivisionError)
+
+
+# The breaker and the outage
+
+
+def tripped_after(refused: list[bool]) -> int | None:
+    breaker = Breaker()
+    for number, one in enumerate(refused, start=1):
+        if breaker.saw(says(Kind.REFUSED if one else Kind.LISTED)):
+            return number
+    return None
+
+
+@pytest.mark.parametrize(
+    ("refused", "tripped"),
+    [
+        ([True] * 49, None),
+        ([True] * 50, 50),
+        ([False] * 25 + [True] * 25, None),
+        ([False] * 24 + [True] * 26, 50),
+        ([False] * 25 + [True] * 26, 51),
+        ([False] * 100 + [True] * 100, None),
+        ([False] * 100 + [True] * 101, 201),
+        ([False] * 1000 + [True] * 100, None),
+        ([False] * 1000 + [True] * 101, 1101),
+        ([False, True] * 500, None),
+        ([True, False] * 500, 51),
+    ],
+)
+def test_more_than_half_of_the_last_two_hundred_after_fifty(
+    refused: list[bool], tripped: int | None
+) -> None:
+    assert tripped_after(refused) == tripped
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in {Kind.REFUSED, Kind.LISTED}])
+def test_nothing_but_definite_answers_reaches_the_breaker(kind: Kind) -> None:
+    breaker = Breaker()
+    assert not any(breaker.saw(says(kind)) for _ in range(500))
+    assert not any(breaker.saw(says(Kind.REFUSED)) for _ in range(49))
+    assert breaker.saw(says(Kind.REFUSED))
+
+
+def test_a_wrong_account_stops_after_fifty_refusals(tmp_path: Path) -> None:
+    ran = run(tmp_path, persons(500), at_first(Kind.REFUSED, code="NoSuchGroup"))
+    assert ran.stop.reason is StopReason.BREAKER
+    assert "code NoSuchGroup" in ran.stop.detail
+    assert 50 <= ran.counted["refused"] <= 53
+    assert ran.counted["unsent"] == 500 - ran.counted["refused"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "left_over"),
+    [
+        (Kind.NOT_SENT, "connect_failed", "unsent"),
+        (Kind.THROTTLED, "588", "unsent"),
+        (Kind.AMBIGUOUS, "read_timeout", "unknown"),
+    ],
+)
+def test_an_outage_is_probed_gently_and_ends_the_run(
+    tmp_path: Path, kind: Kind, code: str, left_over: str
+) -> None:
+    ran = run(
+        tmp_path, persons(400), lambda _r, _b: says(kind, code=code), outage_limit_seconds=600
+    )
+    assert ran.stop.reason is StopReason.OUTAGE
+    assert "when it is back" in ran.stop.remedy
+    assert {told for _, told in ran.endings} <= {code, "held", "stopped", "outage"}
+    assert 600 <= ran.seconds <= 600 + 31
+    assert set(ran.counted) <= {"unsent", left_over}
+    later = [time for time in ran.service.times if time > ran.service.times[0] + 2.0]
+    assert all(second - first >= 1.0 for first, second in pairwise(later))
+
+
+def test_calls_slower_than_the_outage_limit_end_the_run_when_they_fail(tmp_path: Path) -> None:
+    ran = run(
+        tmp_path,
+        persons(9),
+        lambda _r, _b: says(Kind.AMBIGUOUS),
+        latency_seconds=700.0,
+        concurrency=1,
+        outage_limit_seconds=600,
+    )
+    assert ran.stop.reason is StopReason.OUTAGE
+    assert ran.counted == {"unknown": 2, "unsent": 7}
+
+
+def test_throttling_for_minutes_ends_and_no_row_is_lost(tmp_path: Path) -> None:
+    """The rate was cut until a slot takes longer than the interval between two probes."""
+
+    def answer(request: Request, before: int) -> Evidence:
+        return says(Kind.THROTTLED) if now() < 1300.0 else all_listed(request, before)
+
+    ran = run(tmp_path, persons(200), answer)
+    assert ran.stop.reason is StopReason.FINISHED
+    assert ran.counted == {"deleted": 200}
+    assert ran.seconds < 600
+
+
+def test_after_an_outage_it_goes_on_and_no_row_is_lost(tmp_path: Path) -> None:
+    def answer(request: Request, before: int) -> Evidence:
+        down = 1003.0 < now() < 1303.0
+        return says(Kind.NOT_SENT) if down else all_listed(request, before)
+
+    ran = run(tmp_path, persons(200), answer)
+    assert ran.stop.reason is StopReason.FINISHED
+    assert ran.counted == {"deleted": 200}
+    assert most_in_any_second(ran.service.times) <= 20
+
+
+# Holds
+
+
+@pytest.mark.parametrize(
+    "error", [GateClosed("the list vanished", "put it back"), InputRefused("x", "y")]
+)
+def test_a_list_that_can_no_longer_be_trusted_stops_the_run(
+    tmp_path: Path, error: GateClosed | InputRefused
+) -> None:
+    holds = NoHolds(error=error, after=20)
+    ran = run(tmp_path, persons(200), holds=holds)
+    assert ran.stop == Stop(StopReason.HOLDS, error.cause, error.remedy)
+    assert len(ran.service.departures) <= 20
+    assert ran.counted["deleted"] == len(ran.service.departures)
+    assert ran.counted["unsent"] == 200 - ran.counted["deleted"]
+
+
+def test_the_list_is_looked_at_before_each_claim(tmp_path: Path) -> None:
+    holds = NoHolds()
+    ran = run(tmp_path, persons(40), at_first(Kind.THROTTLED), holds=holds)
+    assert ran.counted == {"deleted": 40}
+    assert holds.checks >= len(ran.service.departures)
+
+
+def test_a_hold_that_comes_while_a_call_is_throttled_keeps_it_here(tmp_path: Path) -> None:
+    """S2, also for a call that was claimed before the list grew."""
+
+    async def meanwhile(at_work: AtWork) -> None:
+        await at_work.service.departed.wait()
+        await at_work.ledger.hold(frozenset({("person0", "")}))
+
+    answer = at_first(Kind.THROTTLED, retry_after_seconds=5.0)
+    ran = run(tmp_path, persons(5), answer, meanwhile=meanwhile)
+    assert [line.outcome for line in ran.lines] == ["held", *["deleted"] * 4]
+    assert ran.stop.reason is StopReason.FINISHED
+    sent = [time for time, request in ran.service.departures if request.person_id == "person0"]
+    assert len(sent) == 1
+
+
+# Any service whatsoever
+
+
+class Library:
+    """The server's truth behind answers that may be lost."""
+
+    def __init__(self, seed: int, weights: list[int]) -> None:
+        self._chance = random.Random(seed)
+        self._weights = weights
+        self.applied: Counter[tuple[str, str]] = Counter()
+
+    def __call__(self, request: Request, before: int) -> Evidence:
+        kinds = [
+            Kind.LISTED, Kind.REFUSED, Kind.THROTTLED, Kind.AGAIN, Kind.AMBIGUOUS, Kind.NOT_SENT,
+        ]  # fmt: skip
+        (kind,) = self._chance.choices(kinds, self._weights)
+        gone = [(request.person_id, face_id) for face_id in request.face_ids]
+        if kind is Kind.AMBIGUOUS and self._chance.random() < 0.5:
+            self.applied.update(gone)
+        if kind is Kind.LISTED:
+            listed = tuple(f for f in request.face_ids if self._chance.random() < 0.8)
+            self.applied.update((request.person_id, face_id) for face_id in listed)
+            return says(kind, listed=listed)
+        return says(kind)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    weights=st.lists(st.integers(1, 5), min_size=6, max_size=6),
+    latency_seconds=st.sampled_from([0.0, 0.05, 2.0]),
+    concurrency=st.integers(1, 60),
+    size=st.integers(1, 3),
+    stop_after=st.none() | st.floats(0.0, 20.0),
+)
+def test_whatever_the_service_does_the_books_tell_the_truth(
+    *,
+    seed: int,
+    weights: list[int],
+    latency_seconds: float,
+    concurrency: int,
+    size: int,
+    stop_after: float | None,
+) -> None:
+    library = Library(seed, weights)
+    meanwhile = None if stop_after is None else stops_after(stop_after, SIGTERM)
+    with TemporaryDirectory() as directory:
+        ran = run(
+            Path(directory, "run"),
+            [(f"p{n % 25}", f"{n:04d}") for n in range(75)],
+            library,
+            latency_seconds=latency_seconds,
+            concurrency=concurrency,
+            faces_per_call=size,
+            grace_seconds=1.0,
+            meanwhile=meanwhile,
+        )
+    assert len(ran.endings) == ran.attempts
+    assert sum(ran.counted.values()) == 75
+    assert max(library.applied.values(), default=0) <= 1, "sent again after it may be gone"
+    for line in ran.lines:
+        gone = library.applied[line.person_id, line.face_id]
+        match line.outcome:
+            case "deleted":
+                assert gone
+            case "refused" | "unsent":
+                assert not gone
+    if ran.stop.reason is StopReason.FINISHED:
+        assert "unsent" not in ran.counted
+    else:
+        assert ran.stop.reason in {StopReason.SIGTERM, StopReason.BREAKER}

@@ -1,0 +1,156 @@
+"""From real files to a durable plan: what draw_up does with its sources."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.core.rig import RUN_ID
+from worker.errors import InputRefused
+from worker.holds import NO_HOLDS, Hold, Holds
+from worker.ledger.books import LedgerBooks
+from worker.ledger.database import open_ledger
+from worker.ledger.draft import LedgerDraft
+from worker.ledger.journal import Ledger
+from worker.ledger.writer import InlineWriter
+from worker.plan import FACES_PER_CALL, PlanFigures, Rejection, draw_up
+from worker.sources import open_sources
+from worker.sources.interface import SourceOptions
+
+SAMPLE = "31842550077981745"
+"""The service's own sample ID: another face after a trip through a double."""
+
+
+def planned(
+    run_dir: Path, *paths: Path, holds: frozenset[Hold] = frozenset()
+) -> tuple[PlanFigures, list[int]]:
+    sources = open_sources([str(path) for path in paths], SourceOptions(), io.BytesIO())
+    told: list[int] = []
+    with LedgerDraft(run_dir) as draft:
+        figures = draw_up(
+            sources, Holds(holds, "x") if holds else NO_HOLDS, draft, RUN_ID, told.append
+        )
+        draft.seal({"run_id": RUN_ID})
+    return figures, told
+
+
+async def calls(run_dir: Path) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    ledger = Ledger(open_ledger(run_dir), InlineWriter)
+    found = []
+    while call := await ledger.claim():
+        found.append((call.person_id, call.face_ids, call.places))
+    await ledger.close()
+    return found
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    path = tmp_path / "run"
+    path.mkdir()
+    return path
+
+
+async def test_rows_of_all_sources_are_merged_by_person(tmp_path: Path, run_dir: Path) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text(
+        f"person_id,face_id,job_id\nben,0042,\nann,{SAMPLE},j\n\nben,0042,\nann,{SAMPLE[:-1]}6,j\n"
+    )
+    objects = tmp_path / "b.jsonl.gz"
+    objects.write_bytes(
+        gzip.compress(
+            b'{"personId": "ben", "faceIds": ["042", "0042", 42]}\n'
+            b'{"personId": "cid", "faceIds": [31842550077981744]}\n'
+        )
+    )
+    figures, told = planned(run_dir, table, objects)
+    assert await calls(run_dir) == [
+        ("ben", ("0042", "042", "42"), (f"{table}:2", f"{objects}:1", f"{objects}:1")),
+        ("ann", (SAMPLE, f"{SAMPLE[:-1]}6"), (f"{table}:3", f"{table}:6")),
+        ("cid", ("31842550077981744",), (f"{objects}:2",)),
+    ]
+    assert figures == PlanFigures(
+        rows=8,
+        records=6,
+        blank_lines=1,
+        persons=3,
+        faces=6,
+        calls=3,
+        repeats=2,
+        held=0,
+        conflicts=0,
+        invalid=0,
+        invalid_by_reason=(),
+        rejections=(),
+        oversized_persons=0,
+        largest_person_faces=3,
+    )
+    assert told == sorted(told)
+    assert told[-1] == 8
+    books = LedgerBooks(open_ledger(run_dir, read_only=True))
+    assert [(s.name, s.format, s.blank_lines) for s in books.sources()] == [
+        (str(table), "csv", 1),
+        (str(objects), "jsonl", 0),
+    ]
+    books.close()
+
+
+async def test_holds_conflicts_and_bad_rows_are_set_aside(tmp_path: Path, run_dir: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("person_id,face_id\nann,1\nben,2\ncid,2\ndan,ALL\ndan,3\neve,4\neve,5\nfay,6\n")
+    figures, _ = planned(run_dir, path, holds=frozenset({("eve", "4"), ("fay", "")}))
+    assert [(person, faces) for person, faces, _ in await calls(run_dir)] == [
+        ("ann", ("1",)),
+        ("dan", ("3",)),
+        ("eve", ("5",)),
+    ]
+    assert (figures.held, figures.conflicts, figures.invalid) == (2, 2, 1)
+    assert [rejection.place for rejection in figures.rejections] == [
+        f"{path}:3",
+        f"{path}:4",
+        f"{path}:5:face_id",
+    ]
+    assert figures.rejections[0] == Rejection(
+        f"{path}:3", "the same face appears under another person too"
+    )
+
+
+async def test_a_face_held_under_one_person_is_a_conflict_under_another(
+    tmp_path: Path, run_dir: Path
+) -> None:
+    """Whose face it is is doubtful all the more."""
+    path = tmp_path / "a.csv"
+    path.write_text("person_id,face_id\nann,1\nben,1\n")
+    figures, _ = planned(run_dir, path, holds=frozenset({("ann", "")}))
+    assert (figures.held, figures.conflicts, figures.calls) == (1, 1, 0)
+    assert await calls(run_dir) == []
+
+
+async def test_more_than_the_documented_maximum_is_split(tmp_path: Path, run_dir: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    faces = [f"{number:03d}" for number in range(2 * FACES_PER_CALL + 1)]
+    path.write_text(json.dumps({"personId": "ann", "faceIds": faces}) + "\n")
+    figures, _ = planned(run_dir, path)
+    assert (figures.calls, figures.oversized_persons, figures.largest_person_faces) == (3, 1, 41)
+    connection = open_ledger(run_dir)
+    sizes = connection.execute("SELECT COUNT(*) FROM face GROUP BY call_no ORDER BY call_no")
+    assert [size for (size,) in sizes] == [20, 20, 1]
+    connection.close()
+
+
+def test_a_source_that_cannot_be_trusted_leaves_no_plan(tmp_path: Path, run_dir: Path) -> None:
+    good, bad = tmp_path / "a.csv", tmp_path / "b.csv"
+    good.write_text("person_id,face_id\nann,1\n")
+    bad.write_text('person_id,face_id\nann,"1\n')
+    with pytest.raises(InputRefused, match=r"b\.csv"):
+        planned(run_dir, good, bad)
+    assert list(run_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(20.0, 50.0), (0.5, 2000.0)])
+def test_the_duration_counts_calls(rate: float, seconds: float) -> None:
+    figures = PlanFigures(9, 9, 0, 9, 9, 1000, 0, 0, 0, 0, (), (), 0, 1)
+    assert figures.duration_seconds(rate) == seconds
