@@ -63,7 +63,7 @@ def _locked(path: Path, run_dir: Path, refused: str, remedy: str) -> Iterator[No
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise GateClosed(
-            f"{path}: the lock cannot be taken ({error.strerror}); nothing was sent",
+            f"{path}: the lock cannot be taken ({error.strerror})",
             "check the owner and the permissions of its directory, and that the disk has room",
         ) from error
     try:

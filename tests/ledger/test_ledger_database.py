@@ -33,7 +33,6 @@ def refusal(run_dir: Path) -> GateClosed:
     with pytest.raises(GateClosed) as refused:
         open_ledger(run_dir)
     assert str(run_dir) in refused.value.cause
-    assert "nothing was sent" in refused.value.cause
     assert refused.value.remedy
     return refused.value
 

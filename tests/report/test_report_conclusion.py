@@ -106,7 +106,7 @@ def test_distinct_faces_leave_out_repeats_and_lines_without_a_face() -> None:
         ),
         (
             books("unknown"),
-            "0 faces deleted; finished with 1 unknown; to go on type: facepurge resume 'my runs/r'",
+            "0 faces deleted; finished with 1 unknown; whether the unknown ones are gone was not established: look them up before anything is sent again; to see them type: less 'my runs/r'/report/failures.csv",
         ),
     ],
 )

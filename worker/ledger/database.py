@@ -64,7 +64,7 @@ def create_draft(path: Path) -> apsw.Connection:
 
 def _damaged(path: Path, what: str) -> GateClosed:
     return GateClosed(
-        f"{path}: {what}; nothing was sent",
+        f"{path}: {what}",
         "restore the run directory from a copy, or plan a new run from the original input"
         " (faces that are already gone cost one call per person)",
     )
@@ -77,8 +77,7 @@ def _recognise(connection: apsw.Connection, path: Path, *, checked: bool) -> Non
         raise _damaged(path, "this is a SQLite file, but not a ledger of facepurge")
     if version != SCHEMA_VERSION:
         raise GateClosed(
-            f"{path}: the ledger has format {version}, this program knows format"
-            f" {SCHEMA_VERSION}; nothing was sent",
+            f"{path}: the ledger has format {version}, this program knows format {SCHEMA_VERSION}",
             "use the version of facepurge that wrote it (see its report/summary.json)",
         )
     (complaint,) = ("ok",) if checked else query(connection, "PRAGMA quick_check(1)").fetchone()
@@ -94,7 +93,7 @@ def require_ledger(run_dir: Path) -> Path:
     path = run_dir / FILE_NAME
     if not path.is_file() or path.is_symlink():
         raise GateClosed(
-            f"{run_dir}: there is no ledger of a run here ({FILE_NAME}); nothing was sent",
+            f"{run_dir}: there is no ledger of a run here ({FILE_NAME})",
             "name the directory of a run (runs/<run-id>), or start one: facepurge run SOURCE...",
         )
     return path
@@ -134,7 +133,7 @@ def open_ledger(
         raise _damaged(path, f"the ledger is damaged ({error})") from error
     except apsw.Error as error:
         raise GateClosed(
-            f"{path}: the ledger cannot be opened ({error}); nothing was sent",
+            f"{path}: the ledger cannot be opened ({error})",
             "check the owner, the permissions and the free space of the run directory",
         ) from error
     return connection

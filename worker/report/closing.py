@@ -102,8 +102,13 @@ def _next(conclusion: Conclusion, run_dir: str) -> str:
             f"{_plural(conclusion.reappeared, 'deleted face')} there again: find out who adds"
             f" them; type: less {directory}/report/failures.csv"
         )
-    if conclusion.unfinished:
+    if conclusion.lines[Outcome.UNSENT]:
         return f"to go on type: facepurge resume {directory}"
+    if conclusion.unfinished:
+        return (
+            "whether the unknown ones are gone was not established: look them up before anything"
+            f" is sent again; to see them type: less {directory}/report/failures.csv"
+        )
     if conclusion.failed > _rejected(conclusion):
         return f"to see why type: less {directory}/report/failures.csv"
     if conclusion.failed:

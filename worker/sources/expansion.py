@@ -119,8 +119,9 @@ def expanded(
             data = b""
             expanded_bytes += len(output)
             _check_caps(place, raw_bytes, expanded_bytes, options)
-            if output:
-                yield output
+            # zstd gives whole blocks, however little was asked for.
+            for start in range(0, len(output), PIECE_BYTES):
+                yield output[start : start + PIECE_BYTES]
             if member.eof:
                 data, member, members = member.unused_data, None, members + 1
     if member is not None:
