@@ -114,7 +114,7 @@ async def test_holds_conflicts_and_bad_rows_are_set_aside(tmp_path: Path, run_di
         f"{path}:5:face_id",
     ]
     assert figures.rejections[0] == Rejection(
-        f"{path}:3", "the same face appears under another person too"
+        f"{path}:3", f"the same face is under another person at {path}:4"
     )
 
 

@@ -103,7 +103,7 @@ def test_a_repeated_row_carries_the_same_evidence(books: LedgerBooks) -> None:
 def test_a_row_that_was_not_sent_says_why(books: LedgerBooks) -> None:
     told = {t.face_id: (t.message, t.attempts, t.finished_us) for t in books.lines() if not t.code}
     assert told == {
-        "7": ("the same face appears under another person too", 0, None),
+        "7": ("the same face is under another person at s0.csv:3", 0, None),
         "": ("person_id: empty person", 0, None),
         "x": ("face_id: not a number", 0, None),
         "9": ("on the exclusion list", 0, None),

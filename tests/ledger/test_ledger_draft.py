@@ -137,10 +137,18 @@ async def test_a_plan_is_what_the_model_says(
     states = Counter(expected.states)
     sizes = [len(faces) for faces in expected.persons.values()]
     reasons = Counter(e.reason for e in entries if e.reason)
+
+    def elsewhere(entry: Entry) -> str:
+        return next(
+            place
+            for place, e in zip(places, entries, strict=True)
+            if not e.reason and e.face_id == entry.face_id and e.person_id != entry.person_id
+        )
+
     rejected = [
         Rejection(
             f"{place}:{e.column}" if e.column else place,
-            e.reason or "the same face appears under another person too",
+            e.reason or f"the same face is under another person at {elsewhere(e)}",
         )
         for place, e, state in zip(places, entries, expected.states, strict=True)
         if state in {"invalid", "conflict"}

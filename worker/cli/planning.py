@@ -137,9 +137,7 @@ def rejection_lines(figures: PlanFigures) -> list[str]:
         lines.append(f"  ... and {more:,} more than the first {SHOWN_REJECTIONS}")
         lines += [f"  {count:>9,} x {reason}" for reason, count in figures.invalid_by_reason]
         if figures.conflicts:
-            lines.append(
-                f"  {figures.conflicts:>9,} x the same face appears under another person too"
-            )
+            lines.append(f"  {figures.conflicts:>9,} x the same face is under another person too")
     return lines
 
 

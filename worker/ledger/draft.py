@@ -52,10 +52,16 @@ CREATE TEMP TABLE pair (
 ) STRICT, WITHOUT ROWID
 """
 FIND_CLASHES = """
-CREATE TEMP TABLE clash AS SELECT face_id FROM pair GROUP BY face_id HAVING COUNT(*) > 1
+CREATE TEMP TABLE clash AS SELECT face_id, person_id, first_row FROM pair
+WHERE face_id IN (SELECT face_id FROM pair GROUP BY face_id HAVING COUNT(*) > 1)
 """
+INDEX_CLASHES = "CREATE INDEX temp.clash_face ON clash (face_id, first_row)"
+# Each row in conflict is told where the face first appears under somebody else.
 MARK_CONFLICT_ROWS = """
-UPDATE row SET fate = 'conflict', reason = 'the same face appears under another person too'
+UPDATE row SET fate = 'conflict', reason = 'the same face is under another person at ' || (
+  SELECT s.name || ':' || r.line FROM clash c
+  JOIN main.row r ON r.row_no = c.first_row JOIN source s ON s.source_no = r.source_no
+  WHERE c.face_id = row.face_id AND c.person_id <> row.person_id ORDER BY c.first_row LIMIT 1)
 WHERE fate = '' AND face_id IN (SELECT face_id FROM clash)
 """
 DROP_CONFLICT_PAIRS = "DELETE FROM pair WHERE face_id IN (SELECT face_id FROM clash)"
@@ -235,6 +241,7 @@ class LedgerDraft:
     def _set_conflicts_aside(self) -> None:
         self._connection.execute(FIND_CLASHES)
         if self._connection.execute("SELECT 1 FROM clash LIMIT 1").fetchone():
+            self._connection.execute(INDEX_CLASHES)
             self._connection.execute(MARK_CONFLICT_ROWS)
             self._connection.execute(DROP_CONFLICT_PAIRS)
 
