@@ -237,6 +237,7 @@ def test_a_rehearsal_begins_with_every_readable_person(tmp_path: Path) -> None:
     entries.append(Entry(9, 11, "", "x", "", "empty face", "", ""))
     with LedgerDraft(tmp_path) as draft:
         draft.add_entries(0, entries)
+        draft.add_source(0, SourceSummary("s0.csv", "csv", "0" * 64, 1, 6, 6, 0, ()))
         draft.add_holds(Holds(frozenset({("h", "")}), "x"))
         draft.arrange(RUN_ID, 20)
         assert list(draft.world()) == [("a", ["1"]), ("b", ["1", "2"]), ("h", ["7"])]
