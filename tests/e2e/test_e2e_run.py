@@ -112,7 +112,7 @@ async def test_failures_fed_back_are_a_run_of_just_those(program: Program, tmp_p
         target = ("--endpoint", service.url, "--yes", *FAST)
         ended = await program("run", "a.csv", *target, "--run-dir", "r1")
         assert ended.code == 5, ended.err
-        assert ended.last_line.endswith("to go on type: facepurge resume r1")
+        assert ended.last_line.endswith("to see them type: less r1/report/failures.csv")
         first = judge(tmp_path / "r1", pairs, service.journal.lines)
         assert first.counts == {"deleted": 16, "refused": 2, "unknown": 2}
         assert {row["remedy"] for row in first.failures} == {"data", "resume"}
