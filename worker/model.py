@@ -172,3 +172,24 @@ class StopReason(StrEnum):
     """The ledger could not be written."""
     KILLED = "killed"
     """The session left no end of its own: the process died."""
+
+
+RESULT_COLUMNS = (
+    "job_id",
+    "source",
+    "line",
+    "person_id",
+    "face_id",
+    "outcome",
+    "code",
+    "message",
+    "request_id",
+    "attempts",
+    "first_sent_at",
+    "finished_at",
+    "duplicate_of",
+)
+"""The columns with which ``results.csv`` begins, by which a source knows a report of ours."""
+
+REMEDY_COLUMN = "remedy"
+"""What follows them in ``failures.csv``, before the columns that it carries."""

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.report.fake_books import NOON_US, FakeBooks, line, session
-from worker.model import StopReason
-from worker.report.carried import RESULT_COLUMNS
+from worker.model import RESULT_COLUMNS, StopReason
 from worker.report.interface import CallFigures
 from worker.report.writing import NAMES, write_report
 

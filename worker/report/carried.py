@@ -7,24 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from worker.model import REMEDY_COLUMN, RESULT_COLUMNS
 from worker.report.cells import harmless
-
-RESULT_COLUMNS = (
-    "job_id",
-    "source",
-    "line",
-    "person_id",
-    "face_id",
-    "outcome",
-    "code",
-    "message",
-    "request_id",
-    "attempts",
-    "first_sent_at",
-    "finished_at",
-    "duplicate_of",
-)
-REMEDY_COLUMN = "remedy"
 
 _TAKEN = frozenset(
     # Besides our own names those that a source would take for an ID column: failures.csv is input.

@@ -6,8 +6,8 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from worker.model import SENDABLE_AGAIN, Outcome
-from worker.report.carried import REMEDY_COLUMN, RESULT_COLUMNS, carried_cells, carried_headers
+from worker.model import REMEDY_COLUMN, RESULT_COLUMNS, SENDABLE_AGAIN, Outcome
+from worker.report.carried import carried_cells, carried_headers
 from worker.report.cells import harmless_column
 from worker.report.files import ReportFile
 from worker.report.interface import Line

@@ -10,28 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.errors import InputRefused
+from worker.model import REMEDY_COLUMN, RESULT_COLUMNS
 from worker.sources.place import Place, shown
 from worker.sources.roles import ROLES, SINGLE_FACE, Role, RoleNames, columns_flag
-
-RESULT_COLUMNS = (
-    "job_id",
-    "source",
-    "line",
-    "person_id",
-    "face_id",
-    "outcome",
-    "code",
-    "message",
-    "request_id",
-    "attempts",
-    "first_sent_at",
-    "finished_at",
-    "duplicate_of",
-)
-"""How the header of a report of ours begins, in the order of its documentation."""
-
-REMEDY_COLUMN = "remedy"
-"""What follows them in ``failures.csv``, before the columns that it carries."""
 
 _SHOWN_NAMES = 12
 
