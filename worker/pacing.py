@@ -120,7 +120,13 @@ class Pacer:
     # Waiting
 
     async def clearance(self) -> None:
-        """Wait out whatever holds everybody; raises ``NotDeparted("stopped")`` on stop."""
+        """Wait out whatever holds everybody.
+
+        Raises ``NotDeparted`` when the run stops (``stopped``) or has been held for longer than the
+        outage limit (``outage``).
+        """
+        # Whoever was sent away from the line is not on its way while it waits here.
+        self._approaching.pop(_current_task(), None)
         while True:
             if self._stopped:
                 raise NotDeparted("stopped")

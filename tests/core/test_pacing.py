@@ -450,3 +450,25 @@ def test_nobody_takes_a_connection_long_before_its_slot() -> None:
         return longest
 
     assert run_virtually(main()) <= 1.01
+
+
+def test_whoever_was_sent_away_is_not_counted_on_while_it_waits() -> None:
+    async def main() -> int:
+        paced = pacer(4.0)
+
+        async def held() -> None:
+            await paced.clearance()
+            with pytest.raises(NotDeparted, match="held"):
+                await paced.slot()
+            await paced.clearance()
+            paced.withdraw()
+
+        await crowd(paced, 1, 1)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(held())
+            await asyncio.sleep(0.1)
+            paced.throttled(30.0, 60.0)
+            await asyncio.sleep(20)
+            return len(paced._approaching)
+
+    assert run_virtually(main()) == 0
