@@ -318,9 +318,10 @@ async def test_refusals_of_most_calls_trip_the_breaker(program: Program, tmp_pat
     write_table(tmp_path / "a.csv", pairs)
     fault = parse_rule("service-code code=404 applies=never count=0")
     async with serving(pairs, faults=(fault,)) as service:
-        ended = await program(*run(service.url, *FAST))
+        # What is in flight when the 50th refusal is read still counts.
+        ended = await program(*run(service.url, *FAST, "--concurrency", "4"))
         assert ended.code == 7, ended.err
         assert "wrong region, account or library" in ended.err
         report = judge(tmp_path / "r", pairs, service.journal.lines)
-        assert 50 <= report.counts["refused"] < 80
+        assert 50 <= report.counts["refused"] <= 54
         assert report.counts["unsent"] == 80 - report.counts["refused"]
