@@ -48,6 +48,12 @@ class LedgerDamaged(LedgerFailed):
     """Something in the ledger is not what was planned; what is in flight can still be recorded."""
 
 
+class LimitReached(FacepurgeError):
+    """More faces were found than may be deleted; nothing beyond the limit is sent."""
+
+    exit_code = 8
+
+
 class RunStopped(FacepurgeError):
     """A cause that concerns every call of the run; what was not sent stays ``unsent``."""
 

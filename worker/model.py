@@ -61,6 +61,8 @@ class Entry(NamedTuple):
     """The column or key at fault where ``reason`` is filled, or ``""``."""
     carried: str
     """JSON object of the record's other columns on its first entry, otherwise ``""``."""
+    whole: bool = False
+    """Whether the record explicitly asks for everything of its person; ``face_id`` is ``""`` then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +82,32 @@ class SourceSummary:
     """Names of the other columns, in order of first appearance."""
 
 
+class Step(StrEnum):
+    """What a call waits for next."""
+
+    DELETE = "delete"
+    """Its faces are to be deleted (DeleteFaces)."""
+    LOOKUP = "lookup"
+    """What the service has is to be established (GetPerson)."""
+    VERIFY = "verify"
+    """What was established is to be looked up once more (GetPerson)."""
+    REMOVE = "remove"
+    """The emptied person record is to be deleted (DeletePerson)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A unit of work: up to 20 faces of one person, claimed by one loop."""
+    """A unit of work about one person, claimed by one loop."""
 
     call_no: int
     person_id: str
     face_ids: tuple[str, ...]
+    """The faces to be deleted (at most 20) or asked about; none where ``whole`` asks for all."""
     places: tuple[str, ...]
     """``source:line`` of the first row of each face: what logs may name instead of IDs."""
+    step: Step = Step.DELETE
+    whole: bool = False
+    """Whether the input asks for everything of the person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +116,21 @@ class Request:
 
     operation: str
     """The service's action name, e.g. ``DeleteFaces``."""
+    step: Step
     call_no: int
     person_id: str
     face_ids: tuple[str, ...]
+    """Of a lookup: the faces it asks about; none asks about every face of the person."""
     body: bytes
     nonce: str
+
+
+class Waiting(NamedTuple):
+    """What a call waits for after an attempt."""
+
+    step: Step
+    not_before_us: int
+    """Microseconds since the epoch, UTC; 0 means at once."""
 
 
 class Kind(StrEnum):
@@ -109,6 +138,13 @@ class Kind(StrEnum):
 
     LISTED = "listed"
     """A complete, well-formed good answer; ``Evidence.listed`` names the faces it says are gone."""
+    SHOWN = "shown"
+    """A complete lookup of the person; ``Evidence.listed`` names those of the faces asked about
+    that the service has, or all of the person's where no face was named."""
+    NO_PERSON = "no_person"
+    """A well-formed answer of the service itself to a lookup: it knows no such person."""
+    REMOVED = "removed"
+    """A complete, well-formed good answer: the person record is gone."""
     REFUSED = "refused"
     """The service refused this request for good, and nothing was applied."""
     THROTTLED = "throttled"
@@ -149,6 +185,17 @@ class Evidence:
     """For ``FATAL`` and ``SWAPPED``: what a person has to do before the run can go on."""
 
 
+class Verb(StrEnum):
+    """What a session of work on a run is for."""
+
+    RUN = "run"
+    RESUME = "resume"
+    RETRY = "retry"
+    """A new round: attempts are counted anew."""
+    VERIFY = "verify"
+    """Looks only; deletes nothing."""
+
+
 class StopReason(StrEnum):
     """Why a session of a run ended."""
 
@@ -170,6 +217,8 @@ class StopReason(StrEnum):
     """The exclusion list vanished, became unreadable, or lost an entry during the run."""
     LEDGER = "ledger"
     """The ledger could not be written."""
+    LIMIT = "limit"
+    """``max_delete`` was reached by what was found of whole persons."""
     KILLED = "killed"
     """The session left no end of its own: the process died."""
 

@@ -1,31 +1,41 @@
 """The whole flow of a run: claim, attempt record, limit, send, verdict, record.
 
-Identical loops work over the ledger, which is the only queue. Their number follows the latency:
+Identical loops work over the ledger, which is the only queue. Each bucket of the service's quota is
+a lane with loops of its own: deletions in one, lookups in another. Their number follows the latency:
 whenever a pacing slot finds too few loops on their way behind it others start, and when the line
-grows long a loop retires. A loop never raises for what the network or the service does.
+grows long a loop retires. A loop never raises for what the network or the service does. What has to
+wait, waits in the ledger with a time before which it is not claimed, and keeps nobody from working.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
 from typing import Protocol
 
 from worker.clock import Clock
 from worker.departure import NotDeparted
-from worker.errors import FacepurgeError, LedgerDamaged, LedgerFailed
-from worker.model import Call, Evidence, Kind, Request, StopReason
+from worker.errors import FacepurgeError, LedgerDamaged, LedgerFailed, LimitReached
+from worker.model import Call, Evidence, Kind, Request, Step, StopReason, Waiting
 from worker.pacing import Pacer
 
 LONGEST_LINE = 4
 """Loops standing in line beyond which one more is of no use."""
 
-NOTHING_APPLIED = frozenset({Kind.THROTTLED, Kind.AGAIN, Kind.NOT_SENT, Kind.FATAL})
-"""Endings after which the same faces may be sent again."""
+LOOK_AGAIN_SECONDS = 1.0
+"""While loops work, the supervisor looks at the ledger at least this often: a call that is settled
+may let go of another one of its person, in a lane whose loops are gone or wait for answers."""
 
 NO_FAILURE = frozenset({"stopped", "held", "outage"})
 """Codes of attempts that this program itself kept from leaving."""
+
+ANSWERED_ALL_THE_SAME = frozenset({"incomplete_answer", "contradictory_answer", "count_mismatch"})
+"""Codes of complete answers of the service that prove nothing: what they are about is unclear, but the
+service is there, and nobody has to be held."""
 
 STOPS_THE_RUN = frozenset({Kind.FATAL, Kind.SWAPPED})
 
@@ -48,13 +58,22 @@ BREAKER_MINIMUM = 50
 class Ledger(Protocol):
     """What the pipeline writes; every method is durable when it returns."""
 
-    async def claim(self) -> Call | None: ...
+    async def claim(self, steps: Sequence[Step], now_us: int) -> Call | None:
+        """The next call that is due for one of ``steps``; None when there is none at present.
+
+        Raises ``LedgerDamaged`` and ``LimitReached`` when nothing more may be claimed.
+        """
+        ...
+
+    async def due(self, steps: Sequence[Step], now_us: int) -> int | None:
+        """When the next call that waits for one of ``steps`` may be claimed; None for none."""
+        ...
 
     async def open_attempt(self, request: Request, opened_us: int) -> int: ...
 
-    async def record(
-        self, attempt_seq: int, call_no: int, evidence: Evidence, *, settled: bool
-    ) -> None: ...
+    async def record(self, attempt_seq: int, call: Call, evidence: Evidence) -> Waiting | None:
+        """Write how it ended; returns what the call waits for now."""
+        ...
 
 
 class Service(Protocol):
@@ -94,66 +113,132 @@ class Stop:
 
 
 class Breaker:
-    """Counts complete, definite answers only: transport errors and throttles never trip it."""
+    """Counts complete, definite answers only: transport errors and throttles never trip it.
 
-    def __init__(self) -> None:
+    Refusals with one of ``harmless_codes`` count as good answers.
+    """
+
+    def __init__(self, harmless_codes: Container[str] = ()) -> None:
+        self._harmless_codes = harmless_codes
         self._refused: deque[bool] = deque(maxlen=BREAKER_WINDOW)
 
     def saw(self, evidence: Evidence) -> bool:
         """Take note; True when the run should stop."""
         if evidence.kind in {Kind.REFUSED, Kind.LISTED}:
-            self._refused.append(evidence.kind is Kind.REFUSED)
+            harmful = evidence.code not in self._harmless_codes
+            self._refused.append(evidence.kind is Kind.REFUSED and harmful)
         return len(self._refused) >= BREAKER_MINIMUM and sum(self._refused) * 2 > len(self._refused)
 
 
-class Pipeline:
-    """Deletes everything the ledger still has to send.
+class Lane:
+    """What shares one bucket of the service's quota: its pacer, its steps, its loops."""
 
-    ``concurrency`` caps the loops; ``grace_seconds`` is how long calls in flight may take to finish
-    after ``stop``.
+    def __init__(self, pacer: Pacer, steps: Sequence[Step]) -> None:
+        """``steps`` in the order in which they are claimed."""
+        self.pacer = pacer
+        self.steps = tuple(steps)
+        self.loops: set[asyncio.Task[None]] = set()
+        self.in_flight = 0
+
+    @property
+    def loops_at_hand(self) -> int:
+        """Loops that are not waiting for an answer."""
+        return len(self.loops) - self.in_flight + self.pacer.line
+
+
+class Pipeline:
+    """Does everything the ledger still has to do for the steps of its lanes.
+
+    ``concurrency`` caps the loops of each lane; ``grace_seconds`` is how long calls in flight may
+    take to finish after ``stop``. Refusals with one of ``harmless_codes`` do not count towards the
+    breaker.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         service: Service,
-        pacer: Pacer,
+        lanes: Sequence[Lane],
         clock: Clock,
         log: Log,
         *,
         holds: Holds | None,
         concurrency: int,
         grace_seconds: float,
+        harmless_codes: Container[str] = (),
     ) -> None:
         self._ledger = ledger
         self._service = service
-        self._pacer = pacer
+        self._lanes = lanes
         self._clock = clock
         self._log = log
         self._holds = holds
         self._concurrency = concurrency
         self._grace_seconds = grace_seconds
-        self._breaker = Breaker()
+        self._breaker = Breaker(harmless_codes)
         self._stop: Stop | None = None
-        self._loops: asyncio.TaskGroup | None = None
-        self._active: set[asyncio.Task[None]] = set()
-        self.in_flight = 0
+        self._group: asyncio.TaskGroup | None = None
+        self._moved = asyncio.Event()
+        self.idle_seconds = 0.0
+        """How long nothing could be done but wait for the time of a lookup."""
+        self.idles = False
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts that are on their way."""
+        return sum(lane.in_flight for lane in self._lanes)
 
     async def run(self) -> Stop:
-        """Work until nothing can be claimed, or until ``stop``; says why it ended."""
+        """Work until nothing is left to claim, or until ``stop``; says why it ended."""
         failure: LedgerFailed | None = None
         try:
-            async with asyncio.TaskGroup() as self._loops:
-                self._pacer.starved = self._start_loops
-                self._start_loops(LONGEST_LINE)
+            async with asyncio.TaskGroup() as self._group:
+                for lane in self._lanes:
+                    lane.pacer.starved = partial(self._start_loops, lane)
+                await self._supervise()
         except* LedgerFailed as failures:
             # All of them failed alike: after the first, the writer refuses every write.
             failure = next(e for e in failures.exceptions if isinstance(e, LedgerFailed))
         finally:
-            self._loops = None
+            self._group = None
         if failure is not None:
             return Stop(StopReason.LEDGER, failure.cause, failure.remedy)
         return self._stop or Stop(StopReason.FINISHED)
+
+    async def _supervise(self) -> None:
+        """Start loops in the lanes in which something is due, until nothing waits any more."""
+        while self._stop is None:
+            self._moved.clear()
+            now_us = self._clock.now_us()
+            later: list[float] = []
+            for lane in self._lanes:
+                due_us = await self._ledger.due(lane.steps, now_us)
+                if due_us is None:
+                    continue
+                if due_us > now_us:
+                    later.append((due_us - now_us) / 1e6 + 0.001)
+                else:
+                    self._start_loops(lane, LONGEST_LINE - lane.loops_at_hand)
+            if any(lane.loops for lane in self._lanes):
+                later.append(LOOK_AGAIN_SECONDS)
+            if later:
+                await self._wait(min(later))
+            elif not self._moved.is_set():
+                # A loop that ended since may have let go of something in a lane looked at before.
+                return
+
+    async def _wait(self, seconds: float) -> None:
+        """Until a loop ended, there is work for a lane without loops, or ``seconds`` have passed."""
+        began = asyncio.get_running_loop().time()
+        self.idles = not any(lane.loops for lane in self._lanes)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._moved.wait()
+        except TimeoutError:
+            pass
+        if self.idles:
+            self.idle_seconds += asyncio.get_running_loop().time() - began
+            self.idles = False
 
     def stop(self, stop: Stop) -> None:
         """Begin no further call; what is in flight gets ``grace_seconds`` to be recorded.
@@ -166,88 +251,104 @@ class Pipeline:
                 self._stop = stop
             return
         self._stop = stop
-        self._pacer.stop()
+        for lane in self._lanes:
+            lane.pacer.stop()
+        self._moved.set()
         asyncio.get_running_loop().call_later(self._grace_seconds, self._cancel_loops)
 
     def _cancel_loops(self) -> None:
-        for loop in self._active:
-            loop.cancel()
+        for lane in self._lanes:
+            for loop in lane.loops:
+                loop.cancel()
 
-    def _start_loops(self, count: int) -> None:
-        if self._loops is None or self._stop:
+    def _start_loops(self, lane: Lane, count: int) -> None:
+        if self._group is None or self._stop:
             return
-        for _ in range(min(count, self._concurrency - len(self._active))):
-            loop = self._loops.create_task(self._work())
-            self._active.add(loop)
-            loop.add_done_callback(self._active.discard)
+        for _ in range(min(count, self._concurrency - len(lane.loops))):
+            loop = self._group.create_task(self._work(lane))
+            lane.loops.add(loop)
+            loop.add_done_callback(partial(self._loop_ended, lane))
 
-    async def _work(self) -> None:
+    def _loop_ended(self, lane: Lane, loop: asyncio.Task[None]) -> None:
+        lane.loops.discard(loop)
+        self._moved.set()
+
+    async def _work(self, lane: Lane) -> None:
+        pacer = lane.pacer
         try:
-            while self._pacer.line < LONGEST_LINE or len(self._active) == 1:
-                await self._pacer.clearance()
+            while pacer.line < LONGEST_LINE or len(lane.loops) == 1:
+                await pacer.clearance()
                 if self._holds is not None:
                     await self._holds.check()
-                call = await self._ledger.claim()
+                call = await self._ledger.claim(lane.steps, self._clock.now_us())
                 if call is None:
                     return
-                await self._attempt(call)
+                await self._attempt(lane, call)
         except NotDeparted:
-            if self._pacer.outage:
+            if pacer.outage:
                 self._stop_for_outage()
         except LedgerDamaged as damaged:
             self.stop(Stop(StopReason.DAMAGED, damaged.cause, damaged.remedy))
+        except LimitReached as limit:
+            self.stop(Stop(StopReason.LIMIT, limit.cause, limit.remedy))
         except LedgerFailed:
             raise
         except FacepurgeError as error:
             self.stop(Stop(StopReason.HOLDS, error.cause, error.remedy))
         finally:
-            self._pacer.withdraw()
+            pacer.withdraw()
 
-    async def _attempt(self, call: Call) -> None:
-        """Send a call once; what applied nothing waits for its next claim, under later holds."""
+    async def _attempt(self, lane: Lane, call: Call) -> None:
+        """Send a call once; whatever it waits for then, it waits for in the ledger."""
         request = self._service.prepare(call)
         attempt_seq = await self._ledger.open_attempt(request, self._clock.now_us())
-        self.in_flight += 1
+        lane.in_flight += 1
         try:
             evidence = await self._service.send(request)
         except asyncio.CancelledError:
             # Once it had its slot, whether it left is not certain any more. The write is queued
             # even while cancelled.
-            kind = Kind.NOT_SENT if self._pacer.on_its_way else Kind.AMBIGUOUS
             evidence = Evidence(
-                kind,
+                Kind.NOT_SENT if lane.pacer.on_its_way else Kind.AMBIGUOUS,
                 self._clock.now_us(),
                 code="cancelled",
                 message="the run ended before an answer came",
             )
-            settled = kind is Kind.AMBIGUOUS
-            await self._ledger.record(attempt_seq, call.call_no, evidence, settled=settled)
+            await self._ledger.record(attempt_seq, call, evidence)
             raise
         finally:
-            self.in_flight -= 1
-        settled = evidence.kind not in NOTHING_APPLIED
-        await self._ledger.record(attempt_seq, call.call_no, evidence, settled=settled)
+            lane.in_flight -= 1
+        waiting = await self._ledger.record(attempt_seq, call, evidence)
+        if waiting is not None and not self._is_worked_on(waiting.step):
+            self._moved.set()
         self._log.attempt_ended(call, evidence)
-        self._learn(evidence)
+        self._learn(lane.pacer, call, evidence)
 
-    def _learn(self, evidence: Evidence) -> None:
+    def _is_worked_on(self, step: Step) -> bool:
+        return any(lane.loops for lane in self._lanes if step in lane.steps)
+
+    def _learn(self, pacer: Pacer, call: Call, evidence: Evidence) -> None:
         """What one ending means for everybody."""
         sent_us = evidence.ended_us if evidence.sent_us is None else evidence.sent_us
         age_seconds = (evidence.ended_us - sent_us) / 1e6
         match evidence.kind:
             case Kind.THROTTLED:
-                self._pacer.throttled(evidence.retry_after_seconds, age_seconds)
+                pacer.throttled(evidence.retry_after_seconds, age_seconds)
+            case Kind.AMBIGUOUS if _is_an_answer(evidence):
+                pacer.answered()
             case Kind.AMBIGUOUS:
-                self._pacer.failed(age_seconds)
+                pacer.failed(age_seconds)
             case Kind.NOT_SENT if evidence.code not in NO_FAILURE:
-                self._pacer.failed(age_seconds)
-            case Kind.LISTED | Kind.REFUSED | Kind.AGAIN:
-                self._pacer.answered()
+                pacer.failed(age_seconds)
+            case (
+                Kind.LISTED | Kind.SHOWN | Kind.NO_PERSON | Kind.REMOVED | Kind.REFUSED | Kind.AGAIN
+            ):
+                pacer.answered()
         if evidence.kind in STOPS_THE_RUN:
             swapped = evidence.kind is Kind.SWAPPED
             reason = StopReason.SWAPPED if swapped else StopReason.FATAL
             self.stop(Stop(reason, f"{evidence.code}: {evidence.message}", evidence.remedy))
-        elif self._breaker.saw(evidence):
+        elif call.step is Step.DELETE and self._breaker.saw(evidence):
             self.stop(
                 Stop(
                     StopReason.BREAKER,
@@ -257,7 +358,7 @@ class Pipeline:
                     " looks like this",
                 )
             )
-        elif self._pacer.outage:
+        elif pacer.outage:
             self._stop_for_outage()
 
     def _stop_for_outage(self) -> None:
@@ -268,3 +369,7 @@ class Pipeline:
                 "the log and report/failures.csv say what came instead; go on when it is back",
             )
         )
+
+
+def _is_an_answer(evidence: Evidence) -> bool:
+    return evidence.http_status == HTTPStatus.OK and evidence.code in ANSWERED_ALL_THE_SAME

@@ -2,7 +2,9 @@
 
 Rows of all sources are merged by person, repeated pairs are dropped, faces that appear under two
 persons are set aside, and each person becomes one call (more only above the service's documented
-maximum of 20 faces per person), in the order of first appearance.
+maximum of 20 faces per person), in the order of first appearance. A person of whom everything is
+to go is one call more, behind those of the faces that are named for the same person: what it will
+find nobody knows yet.
 """
 
 from __future__ import annotations
@@ -39,12 +41,15 @@ class PlanFigures:
     records: int
     blank_lines: int
     persons: int
-    """Distinct persons with something to send."""
+    """Distinct persons with something to send: named faces, everything, or both."""
+    whole_persons: int
+    """Those of whom everything is to go; how many faces that is, is not known before the run."""
     faces: int
-    """Distinct (person, face) pairs to send."""
+    """Distinct (person, face) pairs to send: the faces that the input names."""
     calls: int
+    """At least: a whole person counts 1, and takes more."""
     repeats: int
-    """Rows whose pair had appeared before."""
+    """Rows whose pair, or whose whole person, had appeared before."""
     held: int
     """Rows on the exclusion list."""
     conflicts: int
@@ -56,11 +61,14 @@ class PlanFigures:
     rejections: tuple[Rejection, ...]
     """The first rows refused or in conflict, in input order."""
     oversized_persons: int
-    """Persons with more faces than the service documents as possible."""
+    """Persons with more named faces than the service documents as possible."""
     largest_person_faces: int
 
     def duration_seconds(self, rate_per_second: float) -> float:
-        """How long the calls take at ``rate_per_second`` when none has to be repeated."""
+        """How long the calls take at ``rate_per_second`` when none has to be repeated.
+
+        A lower bound where there are whole persons.
+        """
         return self.calls / rate_per_second
 
 

@@ -75,6 +75,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_expanded_bytes: int = 1024**4
     max_expansion_ratio: float = 2000.0
 
+    # Evidence
+    absence_interval_seconds: float = 3.0
+    max_attempts: int = 3
+    max_lookups: int = 5
+    max_rounds: int = 5
+    verify: str = "none"
+    unknown_person: Literal["", "code-404", "code-400", "empty-data", "empty-list"] = ""
+    treat_no_person_as_absent: bool = False
+
+    # Whole persons
+    whole_persons: bool = False
+    delete_person: bool = False
+
     # Safety
     max_delete: int = 0
     max_persons: int = 0

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from worker.cli.purge import lanes_of
 from worker.clock import SystemClock
+from worker.fold import DEFAULT_RULES, Rules
 from worker.green.client import GreenClient
 from worker.green.credentials import FixedCredential
 from worker.green.endpoint import resolve_endpoint
@@ -22,8 +24,8 @@ from worker.ledger.database import open_ledger
 from worker.ledger.draft import LedgerDraft
 from worker.ledger.journal import Ledger
 from worker.ledger.writer import ThreadWriter
-from worker.model import Call, Entry, Evidence, SourceSummary
-from worker.pacing import Pacer
+from worker.model import Call, Entry, Evidence, SourceSummary, Verb
+from worker.pacing import Pacers
 from worker.pipeline import Pipeline
 from worker.plan import PlanFigures
 from worker.report.interface import Line
@@ -34,9 +36,9 @@ RUN_ID = "20261123T000000Z-abcdef"
 
 
 def rows(pairs: Iterable[tuple[str, str]]) -> list[Entry]:
-    """One CSV-like record per pair, beginning on line 2."""
+    """One CSV-like record per pair, beginning on line 2; an empty face asks for the whole person."""
     return [
-        Entry(number, number + 2, "", person_id, face_id, "", "", "")
+        Entry(number, number + 2, "", person_id, face_id, "", "", "", whole=not face_id)
         for number, (person_id, face_id) in enumerate(pairs)
     ]
 
@@ -80,6 +82,7 @@ def draft_run(
             "rehearsal": False,
             "settings": msgspec.to_builtins(Settings()),
             "persons": figures.persons,
+            "whole_persons": figures.whole_persons,
             "faces": figures.faces,
             "calls": figures.calls,
             "repeats": figures.repeats,
@@ -101,8 +104,10 @@ class Silence:
 
 
 @asynccontextmanager
-async def opened_ledger(run_dir: Path) -> AsyncIterator[Ledger]:
-    ledger = Ledger(open_ledger(run_dir), ThreadWriter)
+async def opened_ledger(
+    run_dir: Path, *, rules: Rules = DEFAULT_RULES, max_delete: int = 0
+) -> AsyncIterator[Ledger]:
+    ledger = Ledger(open_ledger(run_dir), ThreadWriter, rules=rules, max_delete=max_delete)
     try:
         yield ledger
     finally:
@@ -120,7 +125,7 @@ def lines(run_dir: Path) -> list[Line]:
 
 @asynccontextmanager
 async def client_of(
-    url: str, pacer: Pacer, settings: Settings | None = None
+    url: str, pacers: Pacers, settings: Settings | None = None
 ) -> AsyncIterator[GreenClient]:
     """The real client with the sandbox's key pair."""
     settings = settings or Settings()
@@ -135,21 +140,21 @@ async def client_of(
             ),
             clock=clock,
             randomness=random.SystemRandom(),
-            slot=pacer.slot,
-            departed=pacer.departed,
+            departures=pacers.of,
             client_info=settings.client_info,
             retry_after_cap_seconds=settings.retry_after_cap_seconds,
+            unknown_person=settings.unknown_person,
         )
 
 
 def pipeline_of(
-    ledger: Ledger, client: GreenClient, pacer: Pacer, *, concurrency: int = 256
+    ledger: Ledger, client: GreenClient, pacers: Pacers, *, concurrency: int = 256
 ) -> Pipeline:
     """The real pipeline without an exclusion list."""
     return Pipeline(
         ledger,
         client,
-        pacer,
+        lanes_of(pacers, Verb.RUN),
         SystemClock(),
         Silence(),
         holds=None,

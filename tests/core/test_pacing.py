@@ -242,6 +242,36 @@ def test_stop_sends_everybody_away_at_once() -> None:
     assert seconds < 0.1
 
 
+def test_stop_reaches_everybody_in_line() -> None:
+    """The one at the head has waited for its slot already, and two stand behind it."""
+
+    async def main() -> tuple[list[str], float]:
+        paced = pacer(4.0)
+        ends: list[str] = []
+        loop = asyncio.get_running_loop()
+
+        async def one() -> None:
+            try:
+                await paced.clearance()
+                await paced.slot()
+                ends.append("departed")
+            except NotDeparted as refused:
+                ends.append(refused.reason)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(one())
+            await asyncio.sleep(0.1)
+            assert paced.line >= 3
+            stopped = loop.time()
+            paced.stop()
+        return ends, loop.time() - stopped
+
+    ends, seconds = run_virtually(main())
+    assert ends == ["departed"] + ["stopped"] * 7
+    assert seconds < 0.01
+
+
 def test_stop_ends_the_waiting_for_a_hold() -> None:
     async def main() -> float:
         paced = pacer()

@@ -17,6 +17,7 @@ from worker.ledger.database import open_ledger
 from worker.ledger.draft import LedgerDraft
 from worker.ledger.journal import Ledger
 from worker.ledger.writer import InlineWriter
+from worker.model import Step
 from worker.plan import FACES_PER_CALL, PlanFigures, Rejection, draw_up
 from worker.sources import open_sources
 from worker.sources.interface import SourceOptions
@@ -26,23 +27,35 @@ SAMPLE = "31842550077981745"
 
 
 def planned(
-    run_dir: Path, *paths: Path, holds: frozenset[Hold] = frozenset()
+    run_dir: Path,
+    *paths: Path,
+    holds: frozenset[Hold] = frozenset(),
+    options: SourceOptions | None = None,
 ) -> tuple[PlanFigures, list[int]]:
-    sources = open_sources([str(path) for path in paths], SourceOptions(), io.BytesIO())
+    named = [str(path) for path in paths]
+    sources = open_sources(named, options or SourceOptions(), io.BytesIO())
     told: list[int] = []
     with LedgerDraft(run_dir) as draft:
         figures = draw_up(
             sources, Holds(holds, "x") if holds else NO_HOLDS, draft, RUN_ID, told.append
         )
-        draft.seal({"run_id": RUN_ID})
+        draft.seal(
+            {
+                "run_id": RUN_ID,
+                "faces": figures.faces,
+                "whole_persons": figures.whole_persons,
+            }
+        )
     return figures, told
 
 
 async def calls(run_dir: Path) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    ledger = Ledger(open_ledger(run_dir), InlineWriter)
+    connection = open_ledger(run_dir)
+    ledger = Ledger(connection, InlineWriter)
     found = []
-    while call := await ledger.claim():
+    while call := await ledger.claim([Step.DELETE, Step.LOOKUP], 0):
         found.append((call.person_id, call.face_ids, call.places))
+        connection.execute("UPDATE call SET state = 2 WHERE call_no = ?", (call.call_no,))
     await ledger.close()
     return found
 
@@ -77,6 +90,7 @@ async def test_rows_of_all_sources_are_merged_by_person(tmp_path: Path, run_dir:
         records=6,
         blank_lines=1,
         persons=3,
+        whole_persons=0,
         faces=6,
         calls=3,
         repeats=2,
@@ -150,7 +164,35 @@ def test_a_source_that_cannot_be_trusted_leaves_no_plan(tmp_path: Path, run_dir:
     assert list(run_dir.iterdir()) == []
 
 
-@pytest.mark.parametrize(("rate", "seconds"), [(20.0, 50.0), (0.5, 2000.0)])
-def test_the_duration_counts_calls(rate: float, seconds: float) -> None:
-    figures = PlanFigures(9, 9, 0, 9, 9, 1000, 0, 0, 0, 0, (), (), 0, 1)
+async def test_whole_persons_of_tables_and_objects_meet_named_faces(
+    tmp_path: Path, run_dir: Path
+) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text("person_id,ticket\nann,t1\nben,t2\nann,t3\n")
+    objects = tmp_path / "b.jsonl"
+    objects.write_text(
+        '{"personId": "ben", "faceIds": ["1"]}\n'
+        '{"personId": "cid", "faces": "all"}\n'
+        '{"personId": "ben", "faces": "all"}\n'
+        '{"personId": "dan", "faceIds": ["2"]}\n'
+    )
+    figures, _ = planned(run_dir, table, objects, options=SourceOptions(whole_persons=True))
+    assert (figures.persons, figures.whole_persons, figures.faces) == (4, 3, 2)
+    assert (figures.rows, figures.records, figures.calls, figures.repeats) == (7, 7, 4, 2)
+    assert figures.duration_seconds(4.0) == 1.0
+    assert sorted(await calls(run_dir)) == [
+        ("ann", (), (f"{table}:2",)),
+        ("ben", ("1",), (f"{objects}:1",)),
+        ("cid", (), (f"{objects}:2",)),
+        ("dan", ("2",), (f"{objects}:4",)),
+    ]
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(20.0, 0.15), (0.5, 6.0)])
+def test_the_duration_counts_calls(
+    tmp_path: Path, run_dir: Path, rate: float, seconds: float
+) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text("person_id,face_id\nann,1\nann,2\nben,3\ncid,4\n")
+    figures, _ = planned(run_dir, table)
     assert figures.duration_seconds(rate) == seconds

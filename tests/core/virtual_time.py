@@ -43,6 +43,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jumping.now += seconds
 
 
+class LoopClock:
+    """Wall time that goes with the running loop; implements ``worker.clock.Clock``."""
+
+    def __init__(self) -> None:
+        self._ahead_seconds = 0.0
+
+    def now_us(self) -> int:
+        return round((asyncio.get_running_loop().time() + self._ahead_seconds) * 1e6)
+
+    def set_back(self, seconds: float) -> None:
+        """What an operator or NTP may do to a clock, while the loop's own goes on."""
+        self._ahead_seconds -= seconds
+
+
 def run_virtually(main: Coroutine[Any, Any, T]) -> T:
     """Run ``main`` to its end on a virtual clock."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:

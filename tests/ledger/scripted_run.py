@@ -16,10 +16,14 @@ import apsw
 
 from tests.core.rig import draft_run, rows
 from tests.ledger.disk import disk
+from tests.ledger.errands import request
 from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
 from worker.ledger.writer import InlineWriter
-from worker.model import Call, Evidence, Kind, Request, StopReason
+from worker.model import Call, Evidence, Kind, Step, StopReason, Verb
+
+LONG_AFTER_US = 10**12
+"""When everything is due that waits for its time."""
 
 Tell = Callable[[str], None]
 
@@ -29,10 +33,6 @@ PAIRS = [(f"p{person}", f"{person}0{face}") for person in range(6) for face in r
 def plan(run_dir: Path) -> None:
     """Six persons with two faces each, the last two calls of one person."""
     draft_run(run_dir, [rows([*PAIRS, ("p5", "502"), ("p5", "503")])], faces_per_call=2)
-
-
-def request(call: Call, nonce: str) -> Request:
-    return Request("DeleteFaces", call.call_no, call.person_id, call.face_ids, b"{}", nonce)
 
 
 async def script(run_dir: Path, tell: Tell) -> None:
@@ -50,29 +50,30 @@ async def script(run_dir: Path, tell: Tell) -> None:
 async def _steps(ledger: Ledger, tell: Tell) -> None:
     nonces = itertools.count()
 
-    async def opened() -> tuple[Call, int]:
-        call = await ledger.claim()
+    async def opened(step: Step = Step.DELETE, now_us: int = 0) -> tuple[Call, int]:
+        call = await ledger.claim([step], now_us)
         assert call is not None
         nonce = f"n{next(nonces)}"
         seq = await ledger.open_attempt(request(call, nonce), 10)
         tell(f"opened {seq} {nonce}")
         return call, seq
 
-    async def ended(call: Call, seq: int, kind: Kind, *, settled: bool) -> None:
-        listed = call.face_ids if kind is Kind.LISTED else ()
+    async def ended(call: Call, seq: int, kind: Kind) -> None:
+        listed = call.face_ids if kind is Kind.LISTED else call.face_ids[:1]
         evidence = Evidence(kind, 20, sent_us=15, code=str(kind), listed=listed)
-        await ledger.record(seq, call.call_no, evidence, settled=settled)
+        await ledger.record(seq, call, evidence)
         tell(f"ended {seq} {kind}")
 
-    await ledger.begin_session(1)
+    await ledger.begin_session(Verb.RUN, 1)
     first, second = await opened(), await opened()
-    await ended(*first, Kind.LISTED, settled=True)
-    await ended(*second, Kind.THROTTLED, settled=False)
+    await ended(*first, Kind.LISTED)
+    await ended(*second, Kind.THROTTLED)
     await ledger.hold(frozenset({("p4", "")}))
     tell("held p4")
     again, third = await opened(), await opened()
-    await ended(*third, Kind.REFUSED, settled=True)
-    await ended(*again, Kind.AMBIGUOUS, settled=True)
+    await ended(*third, Kind.REFUSED)
+    await ended(*again, Kind.AMBIGUOUS)
+    await ended(*await opened(Step.LOOKUP, LONG_AFTER_US), Kind.SHOWN)
     await opened()
     await opened()
     await ledger.end_session(30, StopReason.SIGTERM, "", {"quota": 1.0})

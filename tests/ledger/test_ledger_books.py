@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.core.rig import RUN_ID, draft_run, opened_ledger, rows
+from tests.ledger.errands import ALL_STEPS, Errands, World, request
+from worker.fold import DEFAULT_RULES
 from worker.holds import Holds
-from worker.ledger.books import LedgerBooks
+from worker.ledger.books import LedgerBooks, Left
 from worker.ledger.database import open_ledger
-from worker.model import Call, Entry, Evidence, Kind, Request
+from worker.ledger.journal import Ledger
+from worker.model import Entry, Evidence, Kind, Request, Step, StopReason, Verb
+from worker.report.interface import Verification
+
+NONCES = itertools.count()
 
 SOURCES = [
     [
@@ -32,34 +40,28 @@ SOURCES = [
 ]
 
 
+async def attempt(ledger: Ledger, evidence: Evidence) -> None:
+    """The next deletion ends so."""
+    call = await ledger.claim((Step.DELETE,), 0)
+    assert call is not None
+    opened_us = evidence.ended_us - 9
+    seq = await ledger.open_attempt(request(call, f"n{opened_us}"), opened_us)
+    await ledger.record(seq, call, evidence)
+
+
 @pytest.fixture
 async def run_dir(tmp_path: Path) -> Path:
     """ann's faces deleted after a throttle, dan refused, eve in flight when the process died."""
     draft_run(tmp_path, SOURCES, holds=Holds(frozenset({("held", "")}), "x"))
     async with opened_ledger(tmp_path) as ledger:
-
-        async def attempt(evidence: Evidence, *, settled: bool) -> None:
-            call = await ledger.claim()
-            assert call is not None
-            seq = await ledger.open_attempt(_request(call), evidence.ended_us - 9)
-            await ledger.record(seq, call.call_no, evidence, settled=settled)
-
-        await attempt(Evidence(Kind.THROTTLED, 20, 15, 200, "588", "slow", "r1"), settled=False)
-        await attempt(
-            Evidence(Kind.LISTED, 40, 35, 200, "200", "OK", "r2", ("001", "002")), settled=True
-        )
-        await attempt(
-            Evidence(Kind.NOT_SENT, 50, code="connect_failed", message="refused"), settled=False
-        )
-        await attempt(Evidence(Kind.REFUSED, 60, 55, 200, "586", "no", "r3"), settled=True)
-        eve = await ledger.claim()
+        await attempt(ledger, Evidence(Kind.THROTTLED, 20, 15, 200, "588", "slow", "r1"))
+        await attempt(ledger, Evidence(Kind.LISTED, 40, 35, 200, "200", "OK", "r2", ("001", "002")))
+        await attempt(ledger, Evidence(Kind.NOT_SENT, 50, code="connect_failed", message="refused"))
+        await attempt(ledger, Evidence(Kind.REFUSED, 60, 55, 200, "586", "no", "r3"))
+        eve = await ledger.claim((Step.DELETE,), 0)
         assert eve is not None
-        await ledger.open_attempt(_request(eve), 70)
+        await ledger.open_attempt(request(eve, "last"), 70)
     return tmp_path
-
-
-def _request(call: Call) -> Request:
-    return Request("DeleteFaces", call.call_no, call.person_id, call.face_ids, b"", str(id(call)))
 
 
 @pytest.fixture
@@ -134,16 +136,33 @@ def test_calls_are_counted_as_they_left(books: LedgerBooks) -> None:
 async def test_what_was_fatal_before_it_left_is_not_counted_as_sent(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows([("p", "1")])])
     async with opened_ledger(tmp_path) as ledger:
-        for number, sent_us in enumerate((None, 5)):
-            call = await ledger.claim()
-            assert call is not None
-            seq = await ledger.open_attempt(_request(call), number)
-            end = Evidence(Kind.FATAL, 9, sent_us, code="tls_failed")
-            await ledger.record(seq, call.call_no, end, settled=False)
+        for ended_us, sent_us in ((9, None), (19, 15)):
+            await attempt(ledger, Evidence(Kind.FATAL, ended_us, sent_us, code="tls_failed"))
     books = LedgerBooks(open_ledger(tmp_path, read_only=True))
     (figures,) = books.call_figures()
     assert (figures.attempts, figures.sent) == (2, 1)
     assert [line.attempts for line in books.lines()] == [1]
+    books.close()
+
+
+async def test_every_operation_has_its_own_figures(tmp_path: Path) -> None:
+    draft_run(tmp_path, [rows([("p", "1"), ("q", "2")])])
+    async with opened_ledger(tmp_path) as ledger:
+        await attempt(ledger, Evidence(Kind.LISTED, 20, 15, listed=("1",)))
+        await attempt(ledger, Evidence(Kind.AMBIGUOUS, 40, 35))
+        world = World({"q": []})
+        errands = Errands(ledger, lambda _: Evidence(Kind.AMBIGUOUS, 0), now_us=50)
+        errands.now_us = await ledger.due(ALL_STEPS, 50) or 0
+        await errands.one()
+        errands.answer = world.answer
+        await errands.all()
+    books = LedgerBooks(open_ledger(tmp_path, read_only=True))
+    told = {x.operation: (x.attempts, x.sent, x.retries, x.throttles) for x in books.call_figures()}
+    # A second lookup is no retry; one that brought nothing made another necessary.
+    assert told == {"DeleteFaces": (2, 2, 0, 0), "GetPerson": (3, 3, 1, 0)}
+    times = list(books.sent_times_us("GetPerson"))
+    assert all(two - one >= DEFAULT_RULES.absence_interval_us for one, two in pairwise(times))
+    assert list(books.sent_times_us("DeleteFaces")) == [15, 35]
     books.close()
 
 
@@ -164,7 +183,133 @@ def test_the_run_and_its_sources_are_what_was_sealed(books: LedgerBooks) -> None
 
 def test_the_tally_is_of_distinct_faces_to_be_sent(books: LedgerBooks) -> None:
     assert books.tally() == {"deleted": 2, "refused": 1, "unsent": 1}
-    assert books.faces_waiting() == 0
+
+
+# What is left
+
+
+def test_what_was_in_flight_when_a_process_died_is_left(books: LedgerBooks) -> None:
+    assert books.left() == Left(faces=1, persons=1, calls=1)
+
+
+async def test_a_call_that_only_waits_for_a_lookup_is_left(tmp_path: Path) -> None:
+    draft_run(tmp_path, [rows([("p", "1"), ("p", "2"), ("q", "3"), ("r", "4"), ("w", "")])])
+
+    async def left() -> Left:
+        books = LedgerBooks(open_ledger(tmp_path, read_only=True))
+        try:
+            return books.left()
+        finally:
+            books.close()
+
+    assert await left() == Left(faces=4, persons=4, calls=4)
+    async with opened_ledger(tmp_path) as ledger:
+        await ledger.begin_session(Verb.RUN, 1, verify="all")
+        await attempt(ledger, Evidence(Kind.AMBIGUOUS, 20, 15))
+        await attempt(ledger, Evidence(Kind.REFUSED, 30, 25, code="400"))
+        await attempt(ledger, Evidence(Kind.LISTED, 40, 35, listed=("4",)))
+    # p is unknown, r waits for its verification, and nobody has looked for w.
+    assert await left() == Left(faces=2, persons=2, calls=3)
+    async with opened_ledger(tmp_path) as ledger:
+        world = World({"p": ["1"], "r": [], "w": []})
+        await Errands(ledger, world.answer, now_us=50).all()
+    assert await left() == Left(0, 0, 0)
+
+
+async def test_what_was_given_up_is_left(tmp_path: Path) -> None:
+    draft_run(tmp_path, [rows([("p", "1"), ("w", "")])])
+    async with opened_ledger(tmp_path) as ledger:
+        await Errands(ledger, lambda _: Evidence(Kind.AMBIGUOUS, 0)).all()
+        assert await ledger.due(ALL_STEPS, 10**12) is None
+    books = LedgerBooks(open_ledger(tmp_path, read_only=True))
+    assert books.left() == Left(faces=1, persons=2, calls=2)
+    assert books.tally() == {"unknown": 2}
+    books.close()
+
+
+async def test_what_a_new_round_would_take_up(tmp_path: Path) -> None:
+    pairs = [("gone", "1"), ("there", "2"), ("there", "3"), ("nobody", "4"), ("no", "5"), ("w", "")]
+    draft_run(tmp_path, [rows([*pairs, ("forbidden", "6")])])
+    refusals = {"no": "400", "forbidden": "403"}
+    world = World({"gone": ["1"], "there": ["2", "3"], "w": ["7"]})
+
+    def answer(asked: Request) -> Evidence:
+        if asked.step is Step.DELETE and asked.person_id in refusals:
+            return Evidence(Kind.REFUSED, 0, code=refusals[asked.person_id])
+        if asked.step is Step.DELETE and asked.person_id in {"there", "w"}:
+            return Evidence(Kind.AMBIGUOUS, 0)
+        return world.answer(asked)
+
+    async with opened_ledger(tmp_path) as ledger:
+        await Errands(ledger, answer).all()
+    books = LedgerBooks(open_ledger(tmp_path, read_only=True))
+    assert books.tally() == {"deleted": 1, "present": 4, "no_person": 1, "refused": 2}
+    assert books.left() == Left(0, 0, 0)
+    # Two faces and one that was found, and the person of whom everything was to go.
+    assert books.retried(()) == Left(faces=4, persons=3, calls=3)
+    assert books.retried({"403"}) == Left(faces=5, persons=4, calls=4)
+    books.close()
+
+
+# Whole persons and verification
+
+
+async def test_the_lines_of_a_whole_person(tmp_path: Path) -> None:
+    """Under each row that asks for the person: every face that was found, and then the person."""
+    sources = [
+        [
+            Entry(0, 2, "", "w", "", "", "", "{}", whole=True),
+            Entry(1, 3, "", "w", "1", "", "", ""),
+            Entry(2, 4, "again", "w", "", "", "", "", whole=True),
+            Entry(3, 5, "", "x", "9", "", "", ""),
+        ]
+    ]
+    draft_run(tmp_path, sources, holds=Holds(frozenset({("w", "3")}), "x"))
+    world = World({"w": ["1", "2", "3"], "x": ["9"]})
+    async with opened_ledger(tmp_path) as ledger:
+        await Errands(ledger, world.answer).all()
+    books = LedgerBooks(open_ledger(tmp_path, read_only=True))
+    told = [(x.label, x.face_id, x.outcome, x.message, x.duplicate_of) for x in books.lines()]
+    kept, listed = "only faces that must not be sent are left", "on the exclusion list"
+    assert told == [
+        ("s0.csv:2", "2", "deleted", "", ""),
+        ("s0.csv:2", "3", "held", listed, ""),
+        ("s0.csv:2", "", "held", kept, ""),
+        ("s0.csv:3", "1", "deleted", "", ""),
+        ("again", "2", "deleted", "", "s0.csv:2"),
+        ("again", "3", "held", listed, "s0.csv:2"),
+        ("again", "", "held", kept, "s0.csv:2"),
+        ("s0.csv:5", "9", "deleted", "", ""),
+    ]
+    assert books.found_lines() == 4
+    books.close()
+
+
+async def test_how_much_of_a_verification_was_answered(tmp_path: Path) -> None:
+    draft_run(tmp_path, [rows([("p", "1"), ("q", "2"), ("r", "3")])])
+    world = World({"p": ["1"], "q": ["2"], "r": ["3"]})
+
+    def answer(asked: Request) -> Evidence:
+        if asked.step is Step.VERIFY and asked.person_id == "q":
+            return Evidence(Kind.AMBIGUOUS, 0)
+        return world.answer(asked)
+
+    def verification() -> Verification:
+        books = LedgerBooks(open_ledger(tmp_path, read_only=True))
+        try:
+            return books.verification()
+        finally:
+            books.close()
+
+    assert verification() == Verification(0, 0)
+    async with opened_ledger(tmp_path) as ledger:
+        await ledger.begin_session(Verb.RUN, 1, verify="all")
+        errands = Errands(ledger, answer)
+        await errands.all((Step.DELETE,))
+        assert verification() == Verification(asked=3, answered=0)
+        await errands.all()
+        await ledger.end_session(2, StopReason.FINISHED, "", {})
+    assert verification() == Verification(asked=3, answered=2)
 
 
 def test_lines_are_streamed(books: LedgerBooks) -> None:

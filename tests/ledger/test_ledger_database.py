@@ -8,17 +8,20 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from operator import methodcaller
 from pathlib import Path
 
 import apsw
 import pytest
 
 from tests.core.rig import RUN_ID, draft_run, persons, rows
+from tests.ledger.power import power_may_go
 from worker.errors import GateClosed, LedgerFailed
 from worker.ledger.books import LedgerBooks
 from worker.ledger.database import FILE_NAME, SCHEMA_VERSION, open_ledger, require_ledger
 from worker.ledger.journal import Ledger
-from worker.ledger.writer import InlineWriter
+from worker.ledger.writer import InlineWriter, ThreadWriter
+from worker.model import Step
 
 PAIRS = persons(12, 3)
 
@@ -155,7 +158,7 @@ async def _claimed(run_dir: Path) -> list[tuple[str, str]]:
     try:
         await ledger.close_open_attempts(1)
         pairs = []
-        while call := await ledger.claim():
+        while call := await ledger.claim([Step.DELETE], 0):
             pairs += [(call.person_id, face_id) for face_id in call.face_ids]
         return pairs
     finally:
@@ -224,3 +227,20 @@ def test_the_run_is_named_in_its_ledger(run_dir: Path) -> None:
     books = LedgerBooks(open_ledger(run_dir, read_only=True))
     assert books.value("run_id") == RUN_ID
     books.close()
+
+
+async def test_what_was_called_durable_survives_the_power(tmp_path: Path) -> None:
+    """Not only the death of the process: what is not synced by then is gone with the power."""
+    run_dir, kept = tmp_path / "run", tmp_path / "kept"
+    draft_run(run_dir, [rows(persons(3))])
+    with power_may_go(run_dir, kept):
+        writer = ThreadWriter(open_ledger(run_dir))
+        for number in range(3):
+            hold = ("INSERT INTO hold VALUES (?, '')", (f"person{number}",))
+            await writer.submit(methodcaller("execute", *hold))
+            shutil.copytree(kept, tmp_path / str(number))
+        await writer.close()
+    for number in range(3):
+        connection = open_ledger(tmp_path / str(number))
+        assert len(connection.execute("SELECT * FROM hold").fetchall()) == number + 1
+        connection.close()

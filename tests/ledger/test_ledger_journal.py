@@ -20,19 +20,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.core.rig import draft_run, opened_ledger, persons, rows
 from tests.ledger.audit import audit
 from tests.ledger.audit import rows as select
-from worker.errors import LedgerFailed
-from worker.holds import NO_HOLDS, Hold
+from tests.ledger.errands import request
+from worker.errors import LedgerFailed, LimitReached
+from worker.fold import Rules
+from worker.holds import NO_HOLDS, Hold, Holds
 from worker.ledger.books import LedgerBooks
 from worker.ledger.database import FILE_NAME, open_ledger
 from worker.ledger.journal import Ledger
 from worker.ledger.writer import InlineWriter, ThreadWriter
-from worker.model import Call, Evidence, Kind, Request, StopReason
+from worker.model import Call, Entry, Evidence, Kind, Step, StopReason, Verb, Waiting
 
+NEVER_OF_A_DELETION = frozenset({Kind.CLOSED, Kind.SHOWN, Kind.NO_PERSON, Kind.REMOVED})
+LONG_AFTER_US = 10**15
 NOT_SETTLED = frozenset({Kind.THROTTLED, Kind.AGAIN, Kind.NOT_SENT, Kind.FATAL})
-
-
-def request(call: Call, nonce: str = "n", body: bytes = b"{}") -> Request:
-    return Request("DeleteFaces", call.call_no, call.person_id, call.face_ids, body, nonce)
 
 
 def evidence(kind: Kind, call: Call, **more: object) -> Evidence:
@@ -40,8 +40,12 @@ def evidence(kind: Kind, call: Call, **more: object) -> Evidence:
     return Evidence(kind, 50, code=str(kind), listed=listed, **more)  # type: ignore[arg-type]
 
 
-async def claimed(ledger: Ledger) -> Call:
-    call = await ledger.claim()
+async def to_delete(ledger: Ledger) -> Call | None:
+    return await ledger.claim([Step.DELETE], 0)
+
+
+async def claimed(ledger: Ledger, *steps: Step, now_us: int = 0) -> Call:
+    call = await ledger.claim(steps or [Step.DELETE], now_us)
     assert call is not None
     return call
 
@@ -75,19 +79,19 @@ async def test_calls_are_claimed_in_the_order_of_the_input(ledger: Ledger) -> No
 
 async def test_one_call_in_flight_for_each_person(ledger: Ledger) -> None:
     calls = [await claimed(ledger) for _ in range(4)]
-    assert await ledger.claim() is None
+    assert await to_delete(ledger) is None
     big = calls[3]
     seq = await ledger.open_attempt(request(big), 1)
-    assert await ledger.claim() is None
-    await ledger.record(seq, big.call_no, evidence(Kind.LISTED, big), settled=True)
+    assert await to_delete(ledger) is None
+    await ledger.record(seq, big, evidence(Kind.LISTED, big))
     assert await claimed(ledger) == Call(4, "big", ("92",), ("s0.csv:10",))
-    assert await ledger.claim() is None
+    assert await to_delete(ledger) is None
 
 
 async def test_what_applied_nothing_waits_again(ledger: Ledger) -> None:
     call = await claimed(ledger)
     seq = await ledger.open_attempt(request(call), 1)
-    await ledger.record(seq, call.call_no, evidence(Kind.THROTTLED, call), settled=False)
+    await ledger.record(seq, call, evidence(Kind.THROTTLED, call))
     assert await claimed(ledger) == call
 
 
@@ -112,11 +116,11 @@ async def test_a_call_that_is_not_what_was_planned_is_never_handed_out(
     connection.close()
     async with opened_ledger(tmp_path) as ledger:
         with pytest.raises(LedgerFailed, match="call 0 of the ledger is not what was") as failed:
-            await ledger.claim()
+            await to_delete(ledger)
         assert str(tmp_path) in failed.value.cause
         assert "person0" not in str(failed.value)
         with pytest.raises(LedgerFailed):
-            await ledger.claim()
+            await to_delete(ledger)
     assert reread(tmp_path, "SELECT COUNT(*) FROM call WHERE state <> 0") == [(0,)]
 
 
@@ -139,7 +143,7 @@ async def test_a_byte_flipped_in_the_file_is_never_sent(tmp_path: Path, what: st
     path.write_bytes(content)
     async with opened_ledger(tmp_path) as ledger:
         with pytest.raises(LedgerFailed, match="is not what was planned"):
-            await ledger.claim()
+            await to_delete(ledger)
     assert reread(tmp_path, "SELECT COUNT(*) FROM attempt") == [(0,)]
 
 
@@ -150,7 +154,7 @@ async def test_a_call_of_another_run_is_not_ours(tmp_path: Path) -> None:
     connection.execute("UPDATE run SET value = '\"another\"' WHERE key = 'run_id'")
     ledger = Ledger(connection, InlineWriter)
     with pytest.raises(LedgerFailed, match="is not what was planned"):
-        await ledger.claim()
+        await to_delete(ledger)
     await ledger.close()
 
 
@@ -188,10 +192,7 @@ async def test_an_ending_and_its_outcomes_come_together(ledger: Ledger, tmp_path
     seq = await ledger.open_attempt(request(call), 10)
     one, other = call.face_ids
     await ledger.record(
-        seq,
-        call.call_no,
-        Evidence(Kind.LISTED, 30, 20, 200, "200", "OK", "7A1C", (one,), 1.5),
-        settled=True,
+        seq, call, Evidence(Kind.LISTED, 30, 20, 200, "200", "OK", "7A1C", (one,), 1.5)
     )
     assert reread(tmp_path, "SELECT * FROM ending") == [
         (seq + 1, seq, "listed", 30, 20, 200, "200", "OK", "7A1C", json.dumps([one]), 1.5)
@@ -206,7 +207,8 @@ async def test_an_ending_and_its_outcomes_come_together(ledger: Ledger, tmp_path
         (other, "unknown", "not_listed", 1, 20, seq + 1),
     ]
     assert await ledger.tally() == {"deleted": 1, "unknown": 1, "unsent": 7}
-    assert await ledger.waiting_calls() == 4
+    assert reread(tmp_path, "SELECT COUNT(*) FROM call WHERE state = 0") == [(5,)]
+    assert not await ledger.is_finished()
 
 
 @pytest.mark.parametrize("settled", [True, False])
@@ -216,9 +218,7 @@ async def test_a_cancelled_caller_takes_nothing_back(
     call = await claimed(ledger)
     seq = await ledger.open_attempt(request(call), 1)
     kind = Kind.REFUSED if settled else Kind.NOT_SENT
-    caller = asyncio.create_task(
-        ledger.record(seq, call.call_no, evidence(kind, call), settled=settled)
-    )
+    caller = asyncio.create_task(ledger.record(seq, call, evidence(kind, call)))
     await asyncio.sleep(0)
     caller.cancel()
     await asyncio.wait([caller])
@@ -230,9 +230,9 @@ async def test_an_attempt_ends_once(ledger: Ledger) -> None:
     """Evidence is only ever added: a second ending is a broken program, and it does not go on."""
     call = await claimed(ledger)
     seq = await ledger.open_attempt(request(call), 1)
-    await ledger.record(seq, call.call_no, evidence(Kind.LISTED, call), settled=True)
+    await ledger.record(seq, call, evidence(Kind.LISTED, call))
     with pytest.raises(LedgerFailed, match="UNIQUE"):
-        await ledger.record(seq, call.call_no, evidence(Kind.REFUSED, call), settled=True)
+        await ledger.record(seq, call, evidence(Kind.REFUSED, call))
 
 
 async def test_numbers_rise_over_attempts_endings_and_reopening(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ async def test_numbers_rise_over_attempts_endings_and_reopening(tmp_path: Path) 
             for number in range(2):
                 call = await claimed(ledger)
                 seq = await ledger.open_attempt(request(call, f"{start}.{number}"), 1)
-                await ledger.record(seq, call.call_no, evidence(Kind.LISTED, call), settled=True)
+                await ledger.record(seq, call, evidence(Kind.LISTED, call))
                 seqs.append(seq)
     endings = [seq for (seq,) in reread(tmp_path, "SELECT seq FROM ending ORDER BY seq")]
     assert seqs == [1, 3, 5, 7, 9, 11]
@@ -261,9 +261,9 @@ async def test_what_a_dead_process_left_is_closed_once(tmp_path: Path) -> None:
     dead = Ledger(open_ledger(tmp_path), InlineWriter)  # never closed: the process is gone
     done, in_flight, claimed_only, again = [await claimed(dead) for _ in range(4)]
     seq = await dead.open_attempt(request(done, "a"), 1)
-    await dead.record(seq, done.call_no, evidence(Kind.LISTED, done), settled=True)
+    await dead.record(seq, done, evidence(Kind.LISTED, done))
     seq = await dead.open_attempt(request(again, "b"), 1)
-    await dead.record(seq, again.call_no, evidence(Kind.THROTTLED, again), settled=False)
+    await dead.record(seq, again, evidence(Kind.THROTTLED, again))
     assert await claimed(dead) == again
     lost = await dead.open_attempt(request(in_flight, "c"), 5)
 
@@ -272,7 +272,7 @@ async def test_what_a_dead_process_left_is_closed_once(tmp_path: Path) -> None:
         assert await ledger.close_open_attempts(99) == 0
         assert await ledger.tally() == {"deleted": 1, "unknown": 1, "unsent": 2}
         assert [await claimed(ledger), await claimed(ledger)] == [claimed_only, again]
-        assert await ledger.claim() is None
+        assert await to_delete(ledger) is None
     assert reread(
         tmp_path, "SELECT attempt_seq, ended_us, code FROM ending WHERE kind = 'closed'"
     ) == [(lost, 99, "closed_after_crash")]
@@ -289,11 +289,14 @@ async def test_a_resume_counts_what_it_would_send(tmp_path: Path) -> None:
     await claimed(dead)
     await dead.open_attempt(request(in_flight), 1)
     books = LedgerBooks(open_ledger(tmp_path, read_only=True))
-    assert books.faces_waiting() == 9
+    assert books.left() == (12, 4, 4)
     books.close()
     async with opened_ledger(tmp_path) as ledger:
         await ledger.close_open_attempts(1)
-        assert await ledger.waiting_calls() == 3
+    assert reread(tmp_path, "SELECT step, COUNT(*) FROM call GROUP BY step") == [
+        ("delete", 3),
+        ("lookup", 1),
+    ]
 
 
 # Holds
@@ -308,15 +311,15 @@ async def test_additions_take_out_what_nobody_has_claimed(ledger: Ledger, tmp_pa
     assert await ledger.tally() == {"unsent": 5, "held": 4}
     assert await claimed(ledger) == Call(1, "person1", ("0000000100",), ("s0.csv:4",))
     assert (await claimed(ledger)).person_id == "person2"
-    assert await ledger.claim() is None
+    assert await to_delete(ledger) is None
     seq = await ledger.open_attempt(request(call), 1)
-    await ledger.record(seq, call.call_no, evidence(Kind.LISTED, call), settled=True)
+    await ledger.record(seq, call, evidence(Kind.LISTED, call))
     books = LedgerBooks(open_ledger(tmp_path, read_only=True))
     assert len(books.holds()) == 4
     by_face = {line.face_id: line for line in books.lines()}
     books.close()
     assert by_face["90"].outcome == "held"
-    assert by_face["90"].message == "on the exclusion list since the plan"
+    assert by_face["90"].message == "on the exclusion list"
     assert by_face["0000000000"].outcome == "deleted"
 
 
@@ -335,7 +338,7 @@ async def test_a_hold_reaches_a_call_in_flight_when_it_comes_back(ledger: Ledger
     ]
     assert await ledger.hold(frozenset({("person0", ""), ("person1", part.face_ids[0])})) == 0
     for call, seq in zip((whole, part), attempts, strict=True):
-        await ledger.record(seq, call.call_no, evidence(Kind.THROTTLED, call), settled=False)
+        await ledger.record(seq, call, evidence(Kind.THROTTLED, call))
     assert await ledger.tally() == {"unsent": 6, "held": 3}
     assert await claimed(ledger) == Call(1, "person1", part.face_ids[1:], part.places[1:])
 
@@ -348,7 +351,7 @@ async def test_a_hold_reaches_a_claim_a_crash_left_behind(tmp_path: Path) -> Non
     async with opened_ledger(tmp_path) as ledger:
         assert await ledger.close_open_attempts(1) == 0
         assert (await claimed(ledger)).person_id == "person1"
-        assert await ledger.claim() is None
+        assert await to_delete(ledger) is None
         assert await ledger.tally() == {"unsent": 1, "held": 1}
 
 
@@ -357,7 +360,7 @@ async def test_what_is_held_stays_held_when_the_rest_of_its_call_is_sent(ledger:
     call = await claimed(ledger)
     assert call.face_ids == ("0000000000",)
     seq = await ledger.open_attempt(request(call), 1)
-    await ledger.record(seq, call.call_no, evidence(Kind.LISTED, call), settled=True)
+    await ledger.record(seq, call, evidence(Kind.LISTED, call))
     assert await ledger.tally() == {"deleted": 1, "held": 1, "unsent": 7}
 
 
@@ -365,7 +368,7 @@ async def test_a_hold_comes_too_late_for_what_was_sent(ledger: Ledger) -> None:
     call = await claimed(ledger)
     seq = await ledger.open_attempt(request(call), 1)
     await ledger.hold(frozenset({("person0", "")}))
-    await ledger.record(seq, call.call_no, evidence(Kind.LISTED, call), settled=True)
+    await ledger.record(seq, call, evidence(Kind.LISTED, call))
     assert (await ledger.tally())["deleted"] == 2
     assert await ledger.hold(frozenset({("person0", "")})) == 0
 
@@ -376,12 +379,12 @@ async def test_a_hold_comes_too_late_for_what_was_sent(ledger: Ledger) -> None:
 async def test_sessions_and_their_ends(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows(persons(1))])
     async with opened_ledger(tmp_path) as ledger:
-        await ledger.begin_session(10)
+        await ledger.begin_session(Verb.RUN, 10)
         await ledger.end_session(20, StopReason.SIGTERM, "a sentence", {"quota": 1.23456})
     dead = Ledger(open_ledger(tmp_path), InlineWriter)
-    await dead.begin_session(30)
+    await dead.begin_session(Verb.RESUME, 30)
     async with opened_ledger(tmp_path) as ledger:
-        await ledger.begin_session(40)
+        await ledger.begin_session(Verb.RETRY, 40)
         await ledger.end_session(50, StopReason.FINISHED, "", {})
     books = LedgerBooks(open_ledger(tmp_path, read_only=True))
     first, second, third = books.sessions()
@@ -390,6 +393,153 @@ async def test_sessions_and_their_ends(tmp_path: Path) -> None:
     assert (first.detail, first.waits_seconds) == ("a sentence", {"quota": 1.235})
     assert (second.started_us, second.ended_us, second.stop_reason) == (30, None, StopReason.KILLED)
     assert (third.started_us, third.stop_reason) == (40, StopReason.FINISHED)
+    assert [x.verb for x in (first, second, third)] == [Verb.RUN, Verb.RESUME, Verb.RETRY]
+
+
+# What waits for its time
+
+
+async def test_an_unclear_end_waits_for_its_lookups_and_then_for_nothing(tmp_path: Path) -> None:
+    draft_run(tmp_path, [rows(persons(1, 2))])
+    async with opened_ledger(tmp_path) as ledger:
+        call = await claimed(ledger)
+        seq = await ledger.open_attempt(request(call), 1)
+        waiting = await ledger.record(seq, call, Evidence(Kind.AMBIGUOUS, 1_000_000))
+        assert waiting == Waiting(Step.LOOKUP, 4_000_000)
+        looks = [Step.LOOKUP, Step.DELETE]
+        assert await ledger.claim(looks, 3_999_999) is None
+        assert await ledger.due(looks, 3_999_999) == 4_000_000
+        assert await ledger.due([Step.DELETE], 0) is None
+        for number, now_us in enumerate((4_000_000, 7_500_000)):
+            look = await claimed(ledger, *looks, now_us=now_us)
+            assert look == Call(0, "person0", call.face_ids, call.places, Step.LOOKUP)
+            seq = await ledger.open_attempt(request(look, f"l{number}"), now_us)
+            shown = Evidence(Kind.SHOWN, now_us + 500_000, now_us)
+            waiting = await ledger.record(seq, look, shown)
+        assert waiting is None
+        assert await ledger.tally() == {"absent": 2}
+        assert await ledger.is_finished()
+
+
+async def test_a_time_written_before_the_clock_was_set_back_is_not_waited_for(
+    ledger: Ledger,
+) -> None:
+    call = await claimed(ledger)
+    seq = await ledger.open_attempt(request(call), 1)
+    await ledger.record(seq, call, Evidence(Kind.AMBIGUOUS, 500_000_000))
+    assert await ledger.due([Step.LOOKUP], 1_000_000) == 1_000_000
+    assert await ledger.claim([Step.LOOKUP], 1_000_000) is not None
+
+
+async def test_a_new_session_looks_again_at_what_was_given_up(tmp_path: Path) -> None:
+    draft_run(tmp_path, [rows(persons(1))])
+    rules = Rules(max_lookups=1)
+    ledger = Ledger(open_ledger(tmp_path), InlineWriter, rules=rules)
+    await ledger.begin_session(Verb.RUN, 0)
+    call = await claimed(ledger)
+    seq = await ledger.open_attempt(request(call, "a"), 1)
+    await ledger.record(seq, call, Evidence(Kind.AMBIGUOUS, 1))
+    look = await claimed(ledger, Step.LOOKUP, now_us=LONG_AFTER_US)
+    seq = await ledger.open_attempt(request(look, "b"), 1)
+    assert await ledger.record(seq, look, Evidence(Kind.AMBIGUOUS, 2)) is None
+    assert not await ledger.is_finished()
+    await ledger.begin_session(Verb.RESUME, 3)
+    assert await ledger.claim([Step.LOOKUP], LONG_AFTER_US) is not None
+    await ledger.close()
+
+
+async def test_a_new_round_takes_up_what_was_present_and_nothing_else(tmp_path: Path) -> None:
+    draft_run(tmp_path, [rows(persons(3))])
+    ledger = Ledger(open_ledger(tmp_path), InlineWriter, rules=Rules(max_attempts=1))
+    await ledger.begin_session(Verb.RUN, 0)
+    for kind in (Kind.LISTED, Kind.REFUSED, Kind.AMBIGUOUS):
+        call = await claimed(ledger)
+        seq = await ledger.open_attempt(request(call, str(kind)), 1)
+        await ledger.record(seq, call, evidence(kind, call))
+    look = await claimed(ledger, Step.LOOKUP, now_us=LONG_AFTER_US)
+    seq = await ledger.open_attempt(request(look, "look"), 1)
+    assert await ledger.record(seq, look, Evidence(Kind.SHOWN, 1, listed=look.face_ids)) is None
+    assert await ledger.tally() == {"deleted": 1, "refused": 1, "present": 1}
+    await ledger.begin_session(Verb.RETRY, 2)
+    assert (await claimed(ledger)).person_id == "person2"
+    assert await to_delete(ledger) is None
+    await ledger.close()
+
+
+@pytest.mark.parametrize(("verify", "calls"), [("none", 0), ("all", 3), ("sample:2", 2)])
+async def test_what_is_settled_is_looked_up_once_more_where_that_was_asked_for(
+    tmp_path: Path, verify: str, calls: int
+) -> None:
+    draft_run(tmp_path, [rows(persons(3))])
+    async with opened_ledger(tmp_path) as ledger:
+        await ledger.begin_session(Verb.RUN, 0, verify=verify)
+        while (call := await to_delete(ledger)) is not None:
+            seq = await ledger.open_attempt(request(call, str(call.call_no)), 1)
+            await ledger.record(seq, call, evidence(Kind.LISTED, call))
+        looked = 0
+        while call := await ledger.claim([Step.VERIFY], LONG_AFTER_US):
+            looked += 1
+            seq = await ledger.open_attempt(request(call, f"v{call.call_no}"), 1)
+            assert await ledger.record(seq, call, Evidence(Kind.SHOWN, 60)) is None
+        assert looked == calls
+        assert await ledger.is_finished()
+    books = LedgerBooks(open_ledger(tmp_path, read_only=True))
+    assert (books.verification().asked, books.verification().answered) == (calls, calls)
+    books.close()
+
+
+# Whole persons
+
+
+def whole(person_id: str) -> Entry:
+    return Entry(0, 2, "", person_id, "", "", "", "", whole=True)
+
+
+async def test_what_is_found_of_a_whole_person_comes_under_holds_and_conflicts(
+    tmp_path: Path,
+) -> None:
+    entries = [whole("ann"), Entry(1, 3, "", "ben", "2", "", "", "")]
+    holds = Holds(frozenset({("ann", "1")}), "")
+    draft_run(tmp_path, [entries], holds=holds)
+    async with opened_ledger(tmp_path) as ledger:
+        look = await claimed(ledger, Step.LOOKUP)
+        assert look == Call(0, "ann", (), ("s0.csv:2",), Step.LOOKUP, whole=True)
+        seq = await ledger.open_attempt(request(look, "look"), 1)
+        found = tuple(str(number) for number in range(1, 25))
+        waiting = await ledger.record(seq, look, Evidence(Kind.SHOWN, 50, listed=found))
+        assert waiting == Waiting(Step.DELETE, 0)
+        assert await ledger.tally() == {"held": 1, "conflict": 1, "unsent": 24}
+        first = await claimed(ledger)
+        assert first.face_ids == found[2:22]
+        seq = await ledger.open_attempt(request(first, "first"), 1)
+        assert await ledger.record(seq, first, evidence(Kind.LISTED, first)) == (Step.DELETE, 0)
+        rest = await claimed(ledger)
+        assert rest.face_ids == found[22:]
+        seq = await ledger.open_attempt(request(rest, "rest"), 1)
+        waiting = await ledger.record(seq, rest, evidence(Kind.LISTED, rest))
+        assert waiting is not None
+        assert waiting.step is Step.LOOKUP
+        look = await claimed(ledger, Step.LOOKUP, now_us=LONG_AFTER_US)
+        seq = await ledger.open_attempt(request(look, "again"), 1)
+        assert await ledger.record(seq, look, Evidence(Kind.SHOWN, 60, listed=found[:2])) is None
+    assert reread(tmp_path, "SELECT outcome, code FROM face WHERE face_id = ''") == [
+        ("held", "faces_kept")
+    ]
+
+
+async def test_more_than_allowed_is_not_claimed(tmp_path: Path) -> None:
+    draft_run(tmp_path, [[whole("ann")]])
+    ledger = Ledger(open_ledger(tmp_path), InlineWriter, max_delete=1)
+    look = await claimed(ledger, Step.LOOKUP)
+    seq = await ledger.open_attempt(request(look), 1)
+    await ledger.record(seq, look, Evidence(Kind.SHOWN, 50, listed=("1", "2")))
+    for _ in range(2):
+        with pytest.raises(LimitReached, match="2 faces are to be deleted"):
+            await to_delete(ledger)
+    await ledger.close()
+    again = Ledger(open_ledger(tmp_path), InlineWriter, max_delete=2)
+    assert (await claimed(again)).face_ids == ("1", "2")
+    await again.close()
 
 
 # Any sequence whatsoever
@@ -424,7 +574,7 @@ class LedgerAtWork(RuleBasedStateMachine):
 
     @rule()
     def claim(self) -> None:
-        call = self.runner.run(self.ledger.claim())
+        call = self.runner.run(to_delete(self.ledger))
         if call is not None:
             assert call.face_ids
             pairs = {(call.person_id, face_id) for face_id in call.face_ids}
@@ -445,7 +595,7 @@ class LedgerAtWork(RuleBasedStateMachine):
 
     @precondition(lambda self: self.in_flight)
     @rule(
-        kind=st.sampled_from([kind for kind in Kind if kind is not Kind.CLOSED]),
+        kind=st.sampled_from([kind for kind in Kind if kind not in NEVER_OF_A_DELETION]),
         listed=st.integers(0, 3),
         data=st.data(),
     )
@@ -453,10 +603,25 @@ class LedgerAtWork(RuleBasedStateMachine):
         call, seq = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
         faces = call.face_ids[:listed] if kind is Kind.LISTED else ()
         end = Evidence(kind, 9, code=str(kind), listed=faces)
-        settled = kind not in NOT_SETTLED
-        self.runner.run(self.ledger.record(seq, call.call_no, end, settled=settled))
-        if settled:
+        self.runner.run(self.ledger.record(seq, call, end))
+        if kind not in NOT_SETTLED:
             self.sent |= {(call.person_id, face_id) for face_id in call.face_ids}
+
+    @rule(
+        kind=st.sampled_from([Kind.SHOWN, Kind.NO_PERSON, Kind.AMBIGUOUS]), listed=st.integers(0, 3)
+    )
+    def look(self, kind: Kind, listed: int) -> None:
+        """Only what a lookup lists may be sent again."""
+        call = self.runner.run(self.ledger.claim([Step.LOOKUP], LONG_AFTER_US))
+        if call is None:
+            return
+        nonce = str(next(self.nonces))
+        seq = self.runner.run(self.ledger.open_attempt(request(call, nonce), 1))
+        self.last_seq = seq
+        there = call.face_ids[:listed] if kind is Kind.SHOWN else ()
+        end = Evidence(kind, 9, code=str(kind), listed=there)
+        self.runner.run(self.ledger.record(seq, call, end))
+        self.sent -= {(call.person_id, face_id) for face_id in there}
 
     @rule(person=st.integers(0, 2), face=st.none() | st.integers(0, 3))
     def hold(self, person: int, face: int | None) -> None:

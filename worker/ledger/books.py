@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import apsw
 import msgspec
 
 from worker.holds import Hold
 from worker.ledger.database import query
-from worker.model import Kind, SourceSummary, StopReason
-from worker.report.interface import CallFigures, Line, RunHeader, Session
+from worker.model import Kind, Outcome, SourceSummary, StopReason, Verb
+from worker.report.interface import CallFigures, Line, RunHeader, Session, Verification
 
 # One line per row of the input, in its order. A row that was sent reads the standing of its
-# pair's first row; a row that was not says why.
+# pair's first row; a row that was not says why. The row of a whole person has a line for each face
+# that was found, and one of its own with an empty face behind them.
 LINES = """
 SELECT r.record_no,
        CASE r.label WHEN '' THEN s.name || ':' || r.line ELSE r.label END,
-       s.name, r.line, r.person_id, r.face_id,
+       s.name, r.line, r.person_id,
+       CASE WHEN f.found_by IS NULL THEN r.face_id ELSE f.face_id END,
        COALESCE(f.outcome, r.fate),
        CASE WHEN f.face_no IS NOT NULL THEN f.code ELSE '' END,
        CASE WHEN f.face_no IS NULL
             THEN CASE r.fault WHEN '' THEN r.reason ELSE r.fault || ': ' || r.reason END
-            WHEN f.outcome = 'held' THEN 'on the exclusion list since the plan'
+            WHEN f.outcome = 'held' AND f.code = '' THEN 'on the exclusion list'
+            WHEN f.outcome = 'conflict' AND f.code = '' THEN 'the same face is under another person'
+            WHEN f.code = 'faces_kept' THEN 'only faces that must not be sent are left'
+            WHEN f.code = 'record_kept' THEN 'the record stays: some of its faces must not be sent'
             ELSE IFNULL(e.message, '') END,
        IFNULL(e.request_id, ''),
        IFNULL(f.attempts, 0), f.first_sent_us, e.ended_us,
@@ -36,16 +41,24 @@ LEFT JOIN row r1 ON r1.row_no = d.first_row
 LEFT JOIN source s1 ON s1.source_no = r1.source_no
 LEFT JOIN face f ON f.first_row = IFNULL(d.first_row, r.row_no)
 LEFT JOIN ending e ON e.seq = f.decided_by
-ORDER BY r.row_no
+ORDER BY r.row_no, f.face_id = '', f.face_no
 """
 
-# Attempts per operation; the first attempt of a call is not a retry. Which of them may have left is
-# what worker.fold says.
+# Lines beyond the rows of the input: faces found for whole persons, under each row that asks for them.
+FOUND_LINES = """
+SELECT COUNT(*) FROM row r LEFT JOIN repeat d ON d.row_no = r.row_no
+JOIN face f ON f.first_row = IFNULL(d.first_row, r.row_no)
+WHERE r.fate = 'whole' AND f.found_by IS NOT NULL
+"""
+
+# Attempts per operation; the first attempt of a call is not a retry, nor is a lookup that brought
+# something. Which of them may have left is what worker.fold says.
 CALL_FIGURES = """
 SELECT a.operation, COUNT(*),
        COUNT(*) FILTER (WHERE e.kind IS NOT :not_sent
                         AND (e.kind IS NOT :fatal OR e.sent_us IS NOT NULL)),
-       COUNT(*) - COUNT(DISTINCT a.call_no),
+       CASE a.operation WHEN 'GetPerson' THEN COUNT(*) FILTER (WHERE e.kind NOT IN ('shown', 'no_person'))
+            ELSE COUNT(*) - COUNT(DISTINCT a.call_no) END,
        COUNT(*) FILTER (WHERE e.kind = :throttled)
 FROM attempt a LEFT JOIN ending e ON e.attempt_seq = a.seq GROUP BY a.operation ORDER BY 1
 """
@@ -55,13 +68,45 @@ SELECT e.sent_us FROM ending e JOIN attempt a ON a.seq = e.attempt_seq
 WHERE a.operation = ? AND e.sent_us IS NOT NULL ORDER BY e.sent_us
 """
 
-# Faces never sent, of calls that wait or were claimed by a process that died before an attempt.
-FACES_WAITING = """
-SELECT COUNT(*) FROM call c JOIN face f USING (call_no)
-WHERE f.outcome = 'unsent' AND (c.state = 0 OR c.state = 1 AND NOT EXISTS (
-  SELECT 1 FROM attempt a WHERE a.call_no = c.call_no
-  AND NOT EXISTS (SELECT 1 FROM ending e WHERE e.attempt_seq = a.seq)))
+# What a resume takes up: distinct faces that are known, their distinct persons, and the calls.
+LEFT = """
+SELECT COUNT(*) FILTER (WHERE f.face_id <> '' AND f.outcome IN ('unsent', 'unknown')),
+       COUNT(DISTINCT c.person_id) FILTER (WHERE f.outcome IN ('unsent', 'unknown')),
+       COUNT(DISTINCT c.call_no)
+FROM call c JOIN face f USING (call_no)
+WHERE c.state < 2 OR f.outcome IN ('unsent', 'unknown')
 """
+# What a new round may take up.
+RETRIED = """
+SELECT f.outcome, f.code, f.face_id, c.person_id, c.call_no FROM face f JOIN call c USING (call_no)
+WHERE f.outcome IN ('present', 'no_person', 'refused')
+"""
+
+# Calls to be verified that hold something to look for, and those of them that a complete lookup has
+# answered since, after everything else about them.
+VERIFICATION = """
+SELECT COUNT(*), COUNT(*) FILTER (WHERE EXISTS (
+  SELECT 1 FROM attempt a JOIN ending e ON e.attempt_seq = a.seq
+  WHERE a.call_no = v.call_no AND a.step = 'verify' AND a.seq > v.since_seq
+  AND e.kind IN ('shown', 'no_person') AND NOT EXISTS (
+    SELECT 1 FROM attempt d JOIN ending x ON x.attempt_seq = d.seq
+    WHERE d.call_no = v.call_no AND d.step IN ('delete', 'remove') AND x.seq > a.seq
+    AND x.kind NOT IN ('throttled', 'again', 'not_sent', 'fatal'))))
+FROM verification v WHERE EXISTS (
+  SELECT 1 FROM face f WHERE f.call_no = v.call_no AND f.outcome IN (
+    'deleted', 'absent', 'present', 'no_person', 'person_empty', 'person_deleted'))
+"""
+
+
+class Left(NamedTuple):
+    """What there is still to do."""
+
+    faces: int
+    """Distinct faces that are known and may be sent."""
+    persons: int
+    """Distinct persons of whom something may be sent."""
+    calls: int
+    """Calls to be taken up again, also those that only wait for a lookup."""
 
 
 class LedgerBooks:
@@ -110,13 +155,14 @@ class LedgerBooks:
     def sessions(self) -> Sequence[Session]:
         return [
             Session(
+                Verb(verb),
                 started_us,
                 ended_us,
                 StopReason.KILLED if reason is None else StopReason(reason),
                 detail,
                 msgspec.json.decode(waits, type=dict[str, float]),
             )
-            for _, started_us, ended_us, reason, detail, waits in query(
+            for _, verb, _, started_us, ended_us, reason, detail, waits in query(
                 self._connection, "SELECT * FROM session ORDER BY session_no"
             )
         ]
@@ -147,10 +193,26 @@ class LedgerBooks:
         rows = query(self._connection, "SELECT person_id, face_id FROM hold")
         return frozenset((person_id, face_id) for person_id, face_id in rows)
 
-    def faces_waiting(self) -> int:
-        """Distinct faces that a resume would send: none of a claim whose attempt was opened."""
-        (count,) = query(self._connection, FACES_WAITING).fetchone()
+    def found_lines(self) -> int:
+        (count,) = query(self._connection, FOUND_LINES).fetchone()
         return int(count)
+
+    def verification(self) -> Verification:
+        return Verification(*query(self._connection, VERIFICATION).fetchone())
+
+    def left(self) -> Left:
+        """What a resume takes up; what was in flight when a process died is among it."""
+        return Left(*query(self._connection, LEFT).fetchone())
+
+    def retried(self, retryable_codes: Container[str]) -> Left:
+        """What a new round takes up."""
+        faces, persons, calls = 0, set(), set()
+        for outcome, code, face_id, person_id, call_no in query(self._connection, RETRIED):
+            if outcome != Outcome.REFUSED or code in retryable_codes:
+                faces += face_id != ""
+                persons.add(person_id)
+                calls.add(call_no)
+        return Left(faces, len(persons), len(calls))
 
     def tally(self) -> dict[str, int]:
         """Distinct faces per outcome."""

@@ -16,7 +16,7 @@ from worker.errors import GateClosed
 APPLICATION_ID = 0x66616365
 """Marks the file as ours in SQLite's header ("face")."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE_NAME = "ledger.sqlite3"
 DRAFT_NAME = "ledger.sqlite3.planning"
 
@@ -48,9 +48,9 @@ def create_draft(path: Path) -> apsw.Connection:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
     connection = apsw.Connection(str(path))
     for pragma in (
+        "journal_mode = OFF",  # first: a journal left by a death would bar the directory
         f"application_id = {APPLICATION_ID}",
         f"user_version = {SCHEMA_VERSION}",
-        "journal_mode = OFF",
         "synchronous = OFF",
         "locking_mode = EXCLUSIVE",
         "temp_store = FILE",
@@ -123,7 +123,8 @@ def open_ledger(
             if read_only:
                 connection.execute("PRAGMA query_only = ON")
             else:
-                connection.execute("PRAGMA journal_mode = WAL")
+                # To its end, where the change is committed: an error there must not pass unseen.
+                connection.execute("PRAGMA journal_mode = WAL").fetchall()
                 connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA cache_size = -16000")
         except BaseException:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import apsw
 import msgspec
@@ -24,24 +25,31 @@ from worker.ledger.database import (
     query,
     seal,
 )
-from worker.model import Entry, Outcome, SourceSummary
+from worker.model import Entry, Outcome, SourceSummary, Step
 from worker.plan import SHOWN_REJECTIONS, PlanFigures, Rejection
 
 BATCH_ROWS = 10_000
 
+WHOLE = "whole"
+"""The fate of a row that asks for everything of its person; its face ID is ``""``."""
+
+FACES_MADE_UP = 3
+"""For each whole person of a rehearsal of whom the input names no face."""
+
 INSERT_ROW = "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-# Rows on the exclusion list, by person or by pair.
+# Rows on the exclusion list, by person or by pair. A whole person is on it only as such: whether one
+# of its faces is, shows when the face is found.
 HOLD_ROWS = """
 UPDATE row SET fate = 'held', reason = 'on the exclusion list'
-WHERE fate = '' AND (
+WHERE fate IN ('', 'whole') AND (
   EXISTS (SELECT 1 FROM hold h WHERE h.person_id = row.person_id AND h.face_id = '')
   OR EXISTS (SELECT 1 FROM hold h WHERE h.person_id = row.person_id AND h.face_id = row.face_id))
 """
 
-# Every readable pair, all its rows together, the first row first.
+# Every readable pair, all its rows together, the first row first; a whole person has face_id ''.
 SORTED_ROWS = """
-SELECT person_id, face_id, row_no, fate FROM row WHERE fate IN ('', 'held')
+SELECT person_id, face_id, row_no, fate FROM row WHERE fate IN ('', 'whole', 'held')
 ORDER BY person_id, face_id, row_no
 """
 
@@ -53,7 +61,8 @@ CREATE TEMP TABLE pair (
 """
 FIND_CLASHES = """
 CREATE TEMP TABLE clash AS SELECT face_id, person_id, first_row FROM pair
-WHERE face_id IN (SELECT face_id FROM pair GROUP BY face_id HAVING COUNT(*) > 1)
+WHERE face_id IN (
+  SELECT face_id FROM pair WHERE face_id <> '' GROUP BY face_id HAVING COUNT(*) > 1)
 """
 INDEX_CLASHES = "CREATE INDEX temp.clash_face ON clash (face_id, first_row)"
 # Each row in conflict is told where the face first appears under somebody else.
@@ -66,17 +75,50 @@ WHERE fate = '' AND face_id IN (SELECT face_id FROM clash)
 """
 DROP_CONFLICT_PAIRS = "DELETE FROM pair WHERE face_id IN (SELECT face_id FROM clash)"
 
-# What is to be sent: persons in the order of their first row, faces likewise.
+# What is to be sent: persons in the order of their first row, faces likewise, and everything else of
+# a person behind the faces that are named.
 ORDERED_PAIRS = """
 SELECT person_id, face_id, first_row,
        MIN(first_row) OVER (PARTITION BY person_id) AS person_first_row
-FROM pair WHERE fate = '' ORDER BY person_first_row, first_row
+FROM pair WHERE fate IN ('', 'whole') ORDER BY person_first_row, face_id <> '', first_row
+"""
+INSERT_CALL = "INSERT INTO call VALUES (?, ?, ?, ?, ?, 0, ?)"
+INSERT_FACE = "INSERT INTO face VALUES (?, ?, ?, ?, NULL, ?, 'unsent', '', 0, NULL, NULL)"
+
+# Every face that is found for a whole person is looked for under all others, in the input and among
+# what was found.
+INDEX_FACES = """
+CREATE INDEX row_face ON row (face_id);
+CREATE INDEX face_face ON face (face_id);
 """
 
 REJECTED_ROWS = """
 SELECT s.name, r.line, r.fault, r.reason FROM row r LEFT JOIN source s USING (source_no)
 WHERE r.fate IN ('invalid', 'conflict') ORDER BY r.row_no
 """
+
+# Every readable person with every face the input names; '' for everything of the person.
+WORLD = """
+SELECT person_id, face_id, MIN(row_no) FROM row WHERE fate <> 'invalid'
+GROUP BY person_id, face_id ORDER BY person_id, face_id
+"""
+
+# Of the stretches of :length numbers, counted from :base on, those with a number the input uses.
+STRETCHES_IN_USE = """
+SELECT DISTINCT (CAST(face_id AS INTEGER) - :base) / :length FROM row
+WHERE length(face_id) = length(CAST(:base AS TEXT))
+"""
+
+
+class Queue(NamedTuple):
+    """What was lined up, in the numbers of ``worker.plan.PlanFigures``."""
+
+    persons: int
+    whole_persons: int
+    faces: int
+    calls: int
+    oversized_persons: int
+    largest_person_faces: int
 
 
 class LedgerDraft:
@@ -124,7 +166,7 @@ class LedgerDraft:
     def add_entries(self, source_no: int, entries: Iterable[Entry]) -> None:
         """Append entries of one source, in input order."""
         batch = []
-        for record, line, label, person_id, face_id, reason, column, carried in entries:
+        for record, line, label, person_id, face_id, reason, column, carried, whole in entries:
             if self._last_record != (source_no, record):
                 self._last_record = (source_no, record)
                 self._records += 1
@@ -137,7 +179,7 @@ class LedgerDraft:
                     label,
                     person_id,
                     face_id,
-                    "invalid" if reason else "",
+                    "invalid" if reason else WHOLE if whole else "",
                     reason,
                     column,
                     carried,
@@ -180,7 +222,9 @@ class LedgerDraft:
         with self._writing():
             repeats = self._pair_up()
             self._set_conflicts_aside()
-            persons, faces, calls, oversized, largest = self._line_up(run_id, faces_per_call)
+            queue = self._line_up(run_id, faces_per_call)
+            if queue.whole_persons:
+                self._connection.execute(INDEX_FACES)
         fates = dict(
             query(self._connection, "SELECT fate, COUNT(*) FROM row WHERE fate <> '' GROUP BY fate")
         )
@@ -197,17 +241,13 @@ class LedgerDraft:
             rows=self._rows,
             records=self._records,
             blank_lines=self._blank_lines,
-            persons=persons,
-            faces=faces,
-            calls=calls,
             repeats=repeats,
             held=fates.get("held", 0),
             conflicts=fates.get("conflict", 0),
             invalid=fates.get("invalid", 0),
             invalid_by_reason=tuple((reason, count) for reason, count in reasons),
             rejections=tuple(first),
-            oversized_persons=oversized,
-            largest_person_faces=largest,
+            **queue._asdict(),
         )
 
     def _pair_up(self) -> int:
@@ -245,27 +285,42 @@ class LedgerDraft:
             self._connection.execute(MARK_CONFLICT_ROWS)
             self._connection.execute(DROP_CONFLICT_PAIRS)
 
-    def _line_up(self, run_id: str, faces_per_call: int) -> tuple[int, int, int, int, int]:
-        """Write calls and faces; returns persons, faces, calls, oversized persons, largest."""
-        persons = face_no = call_no = oversized = largest = 0
+    def _line_up(self, run_id: str, faces_per_call: int) -> Queue:
+        """Write calls and faces.
+
+        The line of a whole person is a face ``""``, the first of a call that holds all faces which
+        the input names for that person: what is known of a face must not be in two places.
+        """
+        persons = whole_persons = face_no = call_no = oversized = largest = 0
         ordered = query(self._connection, ORDERED_PAIRS)
         for person_id, group in groupby(ordered, key=lambda pair: pair[0]):
             pairs = [(face_id, first_row) for _, face_id, first_row, _ in group]
+            whole = not pairs[0][0]
+            named = len(pairs) - whole
             persons += 1
-            largest = max(largest, len(pairs))
-            oversized += len(pairs) > faces_per_call
-            for start in range(0, len(pairs), faces_per_call):
-                part = pairs[start : start + faces_per_call]
-                face_ids = [face_id for face_id, _ in part]
+            whole_persons += whole
+            largest = max(largest, named)
+            oversized += named > faces_per_call
+            size = len(pairs) if whole else faces_per_call
+            # What is named goes first; then somebody looks for the rest.
+            step = Step.DELETE if named else Step.LOOKUP
+            for start in range(0, len(pairs), size):
+                part = pairs[start : start + size]
+                sealed = seal(run_id, call_no, person_id, [face_id for face_id, _ in part])
                 self._connection.execute(
-                    "INSERT INTO call VALUES (?, ?, ?, ?)",
-                    (call_no, person_id, WAITING, seal(run_id, call_no, person_id, face_ids)),
+                    INSERT_CALL, (call_no, person_id, int(whole), WAITING, step, sealed)
                 )
                 self._connection.executemany(
-                    "INSERT INTO face VALUES (?, ?, ?, ?, 'unsent', '', 0, NULL, NULL)",
+                    INSERT_FACE,
                     [
-                        (face_no + offset, call_no, first_row, face_id)
-                        for offset, (face_id, first_row) in enumerate(part)
+                        (
+                            face_no + n,
+                            call_no,
+                            first_row,
+                            face_id,
+                            step if face_id or not named else "",
+                        )
+                        for n, (face_id, first_row) in enumerate(part)
                     ],
                 )
                 face_no += len(part)
@@ -274,7 +329,7 @@ class LedgerDraft:
             self._connection.execute(
                 "INSERT INTO tally VALUES (?, ?)", (str(Outcome.UNSENT), face_no)
             )
-        return persons, face_no, call_no, oversized, largest
+        return Queue(persons, whole_persons, face_no - whole_persons, call_no, oversized, largest)
 
     def rejections(self) -> Iterator[Rejection]:
         """Every row refused or in conflict, in input order."""
@@ -282,14 +337,26 @@ class LedgerDraft:
             yield Rejection(f"{source}:{line}:{fault}" if fault else f"{source}:{line}", reason)
 
     def world(self) -> Iterator[tuple[str, list[str]]]:
-        """Every readable person with all faces the input names: what a rehearsal begins with."""
-        pairs = query(
-            self._connection,
-            "SELECT DISTINCT person_id, face_id FROM row WHERE fate <> 'invalid'"
-            " ORDER BY person_id, face_id",
-        )
-        for person_id, group in groupby(pairs, key=lambda pair: pair[0]):
-            yield person_id, [face_id for _, face_id in group]
+        """Every readable person with all faces the input names: what a rehearsal begins with.
+
+        A person of whom everything is to go and no face is named gets three made-up ones, so that
+        there is something to find: thirteen digits, like the service's own samples, worked out from
+        the number of the person's first row, and none of them a face of the input.
+        """
+        first_made_up = self._numbers_not_in_use()
+        persons = groupby(query(self._connection, WORLD), key=lambda pair: pair[0])
+        for person_id, group in persons:
+            pairs = list(group)
+            named = [face_id for _, face_id, _ in pairs if face_id]
+            first = first_made_up + FACES_MADE_UP * pairs[0][2]
+            yield person_id, named or [str(first + n) for n in range(FACES_MADE_UP)]
+
+    def _numbers_not_in_use(self) -> int:
+        """The first of enough numbers for every row, none of which the input has as a face ID."""
+        base, length = 10**12, FACES_MADE_UP * self._rows
+        stretches = query(self._connection, STRETCHES_IN_USE, {"base": base, "length": length})
+        in_use = {stretch for (stretch,) in stretches}
+        return base + length * next(n for n in itertools.count() if n not in in_use)
 
     def seal(self, header: Mapping[str, object]) -> None:
         """Make the plan durable: from here on the run can be resumed after anything.

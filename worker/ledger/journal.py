@@ -4,82 +4,127 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import apsw
 import msgspec
 
-from worker.errors import LedgerDamaged
-from worker.fold import Trace, fold
+from worker.erasure import FACES_KEPT, RECORD_KEPT, Found, fold_person
+from worker.errors import LedgerDamaged, LimitReached
+from worker.fold import (
+    DEFAULT_RULES,
+    Horizon,
+    Rules,
+    Standing,
+    Trace,
+    due_us,
+    fold,
+    given_up,
+    is_conclusive,
+    weighs,
+)
 from worker.holds import Hold
 from worker.ledger.database import SETTLED, WAITING, query, seal
 from worker.ledger.writer import Writer, ledger_failed
-from worker.model import Call, Evidence, Kind, Outcome, Request, StopReason
+from worker.model import (
+    UNFINISHED,
+    Call,
+    Evidence,
+    Kind,
+    Outcome,
+    Request,
+    Step,
+    StopReason,
+    Verb,
+    Waiting,
+)
 
-RUN_ID = "SELECT value FROM run WHERE key = 'run_id'"
+FACES_PER_ATTEMPT = 20
+"""The documented maximum of faces of one person; what is found may still be more."""
+
+FACTS = "SELECT key, value FROM run WHERE key IN ('run_id', 'faces', 'whole_persons')"
 LAST_SEQ = """
 SELECT MAX((SELECT IFNULL(MAX(seq), 0) FROM attempt), (SELECT IFNULL(MAX(seq), 0) FROM ending))
 """
-LAST_SESSION = "SELECT IFNULL(MAX(session_no), 0) FROM session"
-
-# The first call nobody has claimed, unless another call of the same person is in flight. The
-# persons in flight are listed once: there are few of them, while one person may have many calls.
-CLAIM = """
-UPDATE call SET state = 1 WHERE call_no = (
-  SELECT call_no FROM call WHERE state = 0
-  AND person_id NOT IN (SELECT person_id FROM call WHERE state = 1)
-  ORDER BY call_no LIMIT 1)
-RETURNING call_no, person_id, seal
+LAST_SESSION = "SELECT IFNULL(MAX(session_no), 0), IFNULL(MAX(first_seq), 0) FROM session"
+LAST_ROUND = "SELECT IFNULL(MAX(first_seq), 0) FROM session WHERE verb IN ('run', 'retry')"
+FOUND_FACES = """
+SELECT COUNT(*) FROM face WHERE found_by IS NOT NULL AND outcome NOT IN ('held', 'conflict')
 """
 
-# The faces of a call in their order, with the place of the first row of each.
+# In what runs for every call a bound value is written +?, because of a bare one SQLite prepares the
+# statement anew each time: the value might make an index with a condition fit.
+
+# Calls that wait for a step, unless another call of the same person is in flight, in the order in
+# which they are due. The persons in flight are listed once: there are few of them, while one person
+# may have many calls.
+WAITING_CALLS = """
+FROM call c WHERE c.state = 0 AND c.step = +:step
+AND c.person_id NOT IN (SELECT person_id FROM call WHERE state = 1)
+"""
+# What is further ahead than anything is ever put was written before the clock was set back.
+DUE = "AND (c.not_before_us <= :now_us OR c.not_before_us > :beyond_us)"
+IN_ORDER = "ORDER BY c.not_before_us, c.call_no LIMIT 1"
+# Both are put together from the constants above, and nothing else.
+CLAIM = f"""
+UPDATE call SET state = 1 WHERE call_no = (SELECT c.call_no {WAITING_CALLS} {DUE} {IN_ORDER})
+RETURNING call_no, person_id, whole, seal
+"""  # noqa: S608  # nosec B608
+NEXT_DUE = f"SELECT c.not_before_us {WAITING_CALLS} {IN_ORDER}"  # nosec B608
+
+# The faces of a call in their order, with the place of their row.
 FACES_OF_CALL = """
-SELECT f.face_id, f.outcome, s.name || ':' || r.line FROM face f
+SELECT f.face_id, f.step, f.outcome, s.name || ':' || r.line FROM face f
 JOIN row r ON r.row_no = f.first_row JOIN source s USING (source_no)
-WHERE f.call_no = ? ORDER BY f.face_no
+WHERE f.call_no = +? ORDER BY f.face_no
 """
 
 SET_STATE = "UPDATE call SET state = ? WHERE call_no = ?"
+SET_WAITING = "UPDATE call SET state = ?, step = ?, not_before_us = ? WHERE call_no = ?"
 
-INSERT_ATTEMPT = "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?)"
+INSERT_ATTEMPT = "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 INSERT_ENDING = "INSERT INTO ending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 # Everything that is known about the attempts of a call.
 TRACES_OF_CALL = """
-SELECT a.seq, a.face_ids, a.opened_us, e.seq, e.kind, e.ended_us, e.sent_us, e.code, e.listed
-FROM attempt a LEFT JOIN ending e ON e.attempt_seq = a.seq WHERE a.call_no = ?
+SELECT a.seq, a.step, a.face_ids, a.opened_us,
+       e.seq, e.kind, e.ended_us, e.sent_us, e.code, e.listed
+FROM attempt a LEFT JOIN ending e ON e.attempt_seq = a.seq WHERE a.call_no = +?
 """
 
-STANDINGS_OF_CALL = "SELECT face_no, face_id, outcome FROM face WHERE call_no = ?"
+STANDINGS_OF_CALL = """
+SELECT face_no, first_row, face_id, found_by, step, outcome, code, attempts, first_sent_us, decided_by
+FROM face WHERE call_no = +? ORDER BY face_no
+"""
 
 SET_STANDING = """
-UPDATE face SET outcome = ?, code = ?, attempts = ?, first_sent_us = ?, decided_by = ?
+UPDATE face SET step = ?, outcome = ?, code = ?, attempts = ?, first_sent_us = ?, decided_by = ?
 WHERE face_no = ?
+"""
+
+INSERT_FOUND = """
+INSERT INTO face (call_no, first_row, face_id, found_by, step, outcome, code, attempts)
+VALUES (?, ?, ?, ?, '', ?, '', 0)
+"""
+
+# Whether a face that was found is, in this run, under another person too.
+UNDER_ANOTHER = """
+SELECT EXISTS (
+  SELECT 1 FROM row WHERE face_id = ?1 AND person_id <> ?2 AND fate <> 'invalid'
+) OR EXISTS (
+  SELECT 1 FROM face f JOIN call c USING (call_no) WHERE f.face_id = ?1 AND c.person_id <> ?2)
 """
 
 ADD_TO_TALLY = """
 INSERT INTO tally VALUES (?, ?) ON CONFLICT (outcome) DO UPDATE SET faces = faces + excluded.faces
 """
 
-# Faces still unsent of calls nobody has claimed, for a hold on a person or on one face.
-HELD_FACES = """
-SELECT f.face_no, f.call_no FROM call c JOIN face f USING (call_no)
-WHERE c.person_id = ?1 AND c.state = 0 AND f.outcome = 'unsent' AND ?2 IN ('', f.face_id)
-"""
-
-# Faces of a call on the exclusion list, which may have grown while the call was claimed.
-HELD_MEANWHILE = """
-SELECT f.face_no, f.call_no FROM call c JOIN face f USING (call_no)
-WHERE c.call_no = ?1 AND f.outcome = 'unsent' AND EXISTS (
-  SELECT 1 FROM hold h WHERE h.person_id = c.person_id AND h.face_id IN ('', f.face_id))
-"""
-
-SET_HELD = "UPDATE face SET outcome = 'held', code = '' WHERE face_no = ?"
-
-# Calls of a person that hold nothing to send any more.
-SETTLE_EMPTY = """
-UPDATE call SET state = 2 WHERE state = 0 AND call_no = ?1 AND NOT EXISTS (
-  SELECT 1 FROM face WHERE call_no = ?1 AND outcome = 'unsent')
+# Waiting calls in which a hold on a person (face '') or on one face keeps something from being sent.
+HELD_CALLS = """
+SELECT DISTINCT c.call_no FROM call c JOIN face f USING (call_no)
+WHERE c.person_id = ?1 AND c.state = 0 AND f.step <> '' AND (?2 IN ('', f.face_id) OR c.whole = 1)
 """
 
 # Claims a dead process left behind, with their attempt if one was opened and never ended.
@@ -89,6 +134,98 @@ LEFT JOIN attempt a ON a.call_no = c.call_no
   AND NOT EXISTS (SELECT 1 FROM ending e WHERE e.attempt_seq = a.seq)
 WHERE c.state = 1
 """
+
+# Settled calls with faces that a new session looks at again, or a new round sends again.
+WITH_UNKNOWN = """
+SELECT DISTINCT call_no FROM face JOIN call USING (call_no) WHERE outcome = 'unknown' AND state = 2
+"""
+WITH_RETRIED = """
+SELECT DISTINCT call_no FROM face WHERE outcome IN ('present', 'no_person', 'refused')
+"""
+# Calls that wait for a removal, which goes only on what was seen in its own session.
+WITH_REMOVAL = "SELECT call_no FROM call WHERE state = 0 AND step = 'remove'"
+
+# What a verification looks at: everything the service was asked about.
+VERIFIABLE = frozenset(
+    {
+        Outcome.DELETED,
+        Outcome.ABSENT,
+        Outcome.PRESENT,
+        Outcome.NO_PERSON,
+        Outcome.PERSON_EMPTY,
+        Outcome.PERSON_DELETED,
+    }
+)
+VERIFY_ALL = "INSERT OR IGNORE INTO verification SELECT call_no, ? FROM call"
+# The seal is a digest: its order is as good as chance. What is found for a whole person renews it,
+# so a later session keeps the sample it finds.
+VERIFY_SAMPLE = """
+INSERT INTO verification
+SELECT call_no, ?1 FROM call WHERE person_id IN (
+  SELECT person_id FROM call
+  WHERE person_id NOT IN (SELECT person_id FROM call JOIN verification USING (call_no))
+  GROUP BY person_id ORDER BY MIN(seal)
+  LIMIT MAX(0, ?2 - (SELECT COUNT(DISTINCT person_id) FROM call JOIN verification USING (call_no))))
+"""
+VERIFY_AGAIN = """
+INSERT OR REPLACE INTO verification
+SELECT c.call_no, ?1 FROM call c WHERE c.state = 2 AND EXISTS (
+  SELECT 1 FROM face f WHERE f.call_no = c.call_no AND f.outcome IN (
+    'deleted', 'absent', 'present', 'no_person', 'person_empty', 'person_deleted'))
+"""
+BEGIN_VERIFYING = """
+UPDATE call SET state = 0, step = 'verify', not_before_us = 0 WHERE state = 2
+AND call_no IN (SELECT call_no FROM verification WHERE since_seq = ?) AND EXISTS (
+  SELECT 1 FROM face f WHERE f.call_no = call.call_no AND f.outcome IN (
+    'deleted', 'absent', 'present', 'no_person', 'person_empty', 'person_deleted'))
+"""
+
+# Settled calls of which a verification was asked for and never answered.
+UNVERIFIED = """
+SELECT v.call_no FROM verification v JOIN call c USING (call_no)
+WHERE c.state = 2 AND NOT EXISTS (
+  SELECT 1 FROM attempt a JOIN ending e ON e.attempt_seq = a.seq
+  WHERE a.call_no = v.call_no AND a.step = 'verify' AND a.seq > v.since_seq
+  AND e.kind IN ('shown', 'no_person'))
+"""
+
+INSERT_SESSION = "INSERT INTO session VALUES (?, ?, ?, ?, NULL, NULL, '', '{}')"
+END_SESSION = """
+UPDATE session SET ended_us = ?, stop_reason = ?, detail = ?, waits = ? WHERE session_no = ?
+"""
+
+
+class _Claimed(NamedTuple):
+    """A row as CLAIM gives it."""
+
+    call_no: int
+    person_id: str
+    whole: int
+    seal: bytes
+
+
+class _Face(NamedTuple):
+    """A row of ``face`` as STANDINGS_OF_CALL gives it."""
+
+    face_no: int
+    first_row: int
+    face_id: str
+    found_by: int | None
+    step: str
+    outcome: str
+    code: str
+    attempts: int
+    first_sent_us: int | None
+    decided_by: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What was fixed with the plan."""
+
+    run_id: str
+    faces: int
+    whole_persons: int
 
 
 def _damaged(path: str, call_no: int) -> LedgerDamaged:
@@ -104,22 +241,38 @@ class Ledger:
 
     Every method is durable when it returns. Cancelling the caller ends its waiting, never the
     write. All, the constructor included, raise ``LedgerFailed`` once the ledger has failed.
+    ``max_delete`` limits the faces that may be sent once whole persons have been looked up; 0 for
+    no limit.
     """
 
     def __init__(
-        self, connection: apsw.Connection, make_writer: Callable[[apsw.Connection], Writer]
+        self,
+        connection: apsw.Connection,
+        make_writer: Callable[[apsw.Connection], Writer],
+        *,
+        rules: Rules = DEFAULT_RULES,
+        max_delete: int = 0,
     ) -> None:
         self._path = connection.filename
+        self._rules = rules
+        self._max_delete = max_delete
         try:
-            (run_id,) = query(connection, RUN_ID).fetchone()
+            facts = {key: msgspec.json.decode(value) for key, value in query(connection, FACTS)}
             (last_seq,) = query(connection, LAST_SEQ).fetchone()
-            (last_session,) = query(connection, LAST_SESSION).fetchone()
+            self._session_no, session_seq = query(connection, LAST_SESSION).fetchone()
+            (round_seq,) = query(connection, LAST_ROUND).fetchone()
+            self._facts = _Facts(**facts)
+            self._found = 0
+            if self._facts.whole_persons:
+                self._count_found(connection)
+            self._verifies = bool(
+                query(connection, "SELECT 1 FROM verification LIMIT 1").fetchone()
+            )
         except apsw.Error as error:
             connection.close()
             raise ledger_failed(self._path, error) from error
-        self._run_id: str = msgspec.json.decode(run_id)
         self._seq: int = last_seq
-        self._session_no: int = last_session
+        self._horizon = Horizon(round_seq, session_seq)
         self._writer = make_writer(connection)
 
     async def close(self) -> None:
@@ -128,48 +281,79 @@ class Ledger:
 
     # Claims
 
-    async def claim(self) -> Call | None:
-        """The next call, now claimed; None when nothing can be claimed at present.
+    async def claim(self, steps: Sequence[Step], now_us: int) -> Call | None:
+        """The next call that is due for one of ``steps``, now claimed; the first step wins.
 
-        Raises ``LedgerDamaged`` for a call that is not what was planned; others can still be
-        recorded.
+        None when nothing can be claimed at present. Raises ``LedgerDamaged`` for a call that is not
+        what was planned (others can still be recorded), and ``LimitReached`` when more would be
+        deleted than ``max_delete`` allows.
         """
-        claimed = await self._writer.submit(self._claim)
-        if isinstance(claimed, LedgerDamaged):
+        claimed = await self._writer.submit(lambda c: self._claim(c, steps, now_us))
+        if isinstance(claimed, LedgerDamaged | LimitReached):
             raise claimed
         return claimed
 
-    def _claim(self, connection: apsw.Connection) -> Call | LedgerDamaged | None:
-        claimed = query(connection, CLAIM).fetchone()
-        if claimed is None:
-            return None
-        call_no, person_id, sealed = claimed
+    def _claim(
+        self, connection: apsw.Connection, steps: Sequence[Step], now_us: int
+    ) -> Call | LedgerDamaged | LimitReached | None:
+        beyond_us = now_us + self._rules.absence_interval_us
+        for step in steps:
+            bindings = {"step": str(step), "now_us": now_us, "beyond_us": beyond_us}
+            claimed = query(connection, CLAIM, bindings).fetchone()
+            if claimed is not None:
+                return self._checked(connection, step, _Claimed._make(claimed))
+        return None
+
+    def _checked(
+        self, connection: apsw.Connection, step: Step, claimed: _Claimed
+    ) -> Call | LedgerDamaged | LimitReached:
+        call_no, person_id, whole, sealed = claimed
         faces = query(connection, FACES_OF_CALL, (call_no,)).fetchall()
-        if seal(self._run_id, call_no, person_id, [face_id for face_id, _, _ in faces]) != sealed:
+        if self._seal(call_no, person_id, [face[0] for face in faces]) != sealed:
             # A value: raised here, it would undo what other loops record in the same commit.
             connection.execute(SET_STATE, (WAITING, call_no))
             return _damaged(self._path, call_no)
-        to_send = [
-            (face_id, place) for face_id, outcome, place in faces if outcome == Outcome.UNSENT
-        ]
+        if whole and step is Step.DELETE and self._is_too_much():
+            connection.execute(SET_STATE, (WAITING, call_no))
+            return LimitReached(
+                f"{self._facts.faces + self._found:,} faces are to be deleted now that whole persons"
+                f" were looked up, and --max-delete allows {self._max_delete:,}",
+                "look at what was found in the report; raise --max-delete if it is right",
+            )
+        if whole and step is not Step.DELETE:
+            return Call(call_no, person_id, (), (faces[0][3],), step, whole=True)
+        wanted = [
+            (face_id, place)
+            for face_id, face_step, outcome, place in faces
+            if face_id and (outcome in VERIFIABLE if step is Step.VERIFY else face_step == step)
+        ][: FACES_PER_ATTEMPT if step is Step.DELETE else None]
         return Call(
             call_no,
             person_id,
-            tuple(face_id for face_id, _ in to_send),
-            tuple(place for _, place in to_send),
+            tuple(face_id for face_id, _ in wanted),
+            tuple(place for _, place in wanted),
+            step,
+            whole=bool(whole),
         )
 
-    def _put_back(self, connection: apsw.Connection, call_no: int) -> None:
-        """The call waits again, without what the exclusion list has come to name."""
-        connection.execute(SET_STATE, (WAITING, call_no))
-        self._take_out(connection, query(connection, HELD_MEANWHILE, (call_no,)).fetchall())
+    def _is_too_much(self) -> bool:
+        return 0 < self._max_delete < self._facts.faces + self._found
 
-    def _take_out(self, connection: apsw.Connection, faces: list[tuple[int, int]]) -> int:
-        """Make waiting faces, given with their calls, ``held``; returns how many."""
-        connection.executemany(SET_HELD, [(face_no,) for face_no, _ in faces])
-        connection.executemany(SETTLE_EMPTY, {(call_no,) for _, call_no in faces})
-        self._add_to_tally(connection, {Outcome.UNSENT: -len(faces), Outcome.HELD: len(faces)})
-        return len(faces)
+    def _seal(self, call_no: int, person_id: str, face_ids: list[str]) -> bytes:
+        return seal(self._facts.run_id, call_no, person_id, face_ids)
+
+    async def due(self, steps: Sequence[Step], now_us: int) -> int | None:
+        """When the next call that waits for one of ``steps`` may be claimed; None for none."""
+
+        def read(connection: apsw.Connection) -> int | None:
+            rows = [query(connection, NEXT_DUE, {"step": str(x)}).fetchone() for x in steps]
+            times = [row[0] for row in rows if row is not None]
+            if not times:
+                return None
+            first = int(min(times))
+            return first if first <= now_us + self._rules.absence_interval_us else now_us
+
+        return await self._writer.submit(read)
 
     # Attempts and evidence
 
@@ -184,6 +368,7 @@ class Ledger:
                     self._seq,
                     request.call_no,
                     request.operation,
+                    str(request.step),
                     request.nonce,
                     hashlib.sha256(request.body).hexdigest(),
                     msgspec.json.encode(request.face_ids).decode(),
@@ -194,24 +379,20 @@ class Ledger:
 
         return await self._writer.submit(write)
 
-    async def record(
-        self, attempt_seq: int, call_no: int, evidence: Evidence, *, settled: bool
-    ) -> None:
-        """Write how an attempt ended, and what its faces are now, in one transaction.
+    async def record(self, attempt_seq: int, call: Call, evidence: Evidence) -> Waiting | None:
+        """Write how an attempt ended, what its faces are now and what the call waits for.
 
-        The write is queued before this method first waits: a cancelled caller loses nothing.
-        ``settled`` false gives the claim back: the call waits again.
+        All of it in one transaction, which is queued before this method first waits: a cancelled
+        caller loses nothing. Returns None when nothing more is to be done about the call.
         """
 
-        def write(connection: apsw.Connection) -> None:
+        def write(connection: apsw.Connection) -> Waiting | None:
             self._append_ending(connection, attempt_seq, evidence)
-            self._restate(connection, call_no)
-            if settled:
-                connection.execute(SET_STATE, (SETTLED, call_no))
-            else:
-                self._put_back(connection, call_no)
+            if call.whole and call.step is Step.LOOKUP and evidence.kind is Kind.SHOWN:
+                self._take_in(connection, call, evidence.listed)
+            return self._restate(connection, call.call_no)
 
-        await self._writer.submit(write)
+        return await self._writer.submit(write)
 
     def _append_ending(
         self, connection: apsw.Connection, attempt_seq: int, evidence: Evidence
@@ -234,11 +415,47 @@ class Ledger:
             ),
         )
 
-    def _restate(self, connection: apsw.Connection, call_no: int) -> None:
-        """Fold the evidence of a call anew and keep the tally in step."""
-        traces = [
+    def _take_in(self, connection: apsw.Connection, call: Call, face_ids: Iterable[str]) -> None:
+        """Faces found for a whole person become faces of its call, under holds and conflicts."""
+        faces = self._faces(connection, call.call_no)
+        known = [face.face_id for face in faces]
+        held = self._held(connection, call.person_id)
+        for face_id in dict.fromkeys(face_ids):
+            if face_id in known:
+                continue
+            (conflict,) = query(connection, UNDER_ANOTHER, (face_id, call.person_id)).fetchone()
+            outcome = Outcome.CONFLICT if conflict else Outcome.UNSENT
+            if held & {"", face_id}:
+                outcome = Outcome.HELD
+            connection.execute(
+                INSERT_FOUND,
+                (call.call_no, faces[0].first_row, face_id, self._seq, str(outcome)),
+            )
+            self._add_to_tally(connection, {outcome: 1})
+            self._found += outcome is Outcome.UNSENT
+            known.append(face_id)
+        if len(known) > len(faces):
+            connection.execute(
+                "UPDATE call SET seal = ? WHERE call_no = ?",
+                (self._seal(call.call_no, call.person_id, known), call.call_no),
+            )
+
+    @staticmethod
+    def _faces(connection: apsw.Connection, call_no: int) -> list[_Face]:
+        return list(map(_Face._make, query(connection, STANDINGS_OF_CALL, (call_no,)).fetchall()))
+
+    @staticmethod
+    def _held(connection: apsw.Connection, person_id: str) -> set[str]:
+        """Faces of the person on the exclusion list; ``""`` stands for all of them."""
+        rows = query(connection, "SELECT face_id FROM hold WHERE person_id = ?", (person_id,))
+        return {face_id for (face_id,) in rows}
+
+    @staticmethod
+    def _traces(connection: apsw.Connection, call_no: int) -> list[Trace]:
+        return [
             Trace(
                 attempt_seq,
+                Step(step),
                 tuple(msgspec.json.decode(face_ids, type=list[str])),
                 opened_us,
                 ending_seq,
@@ -254,6 +471,7 @@ class Ledger:
             )
             for (
                 attempt_seq,
+                step,
                 face_ids,
                 opened_us,
                 ending_seq,
@@ -264,20 +482,123 @@ class Ledger:
                 listed,
             ) in query(connection, TRACES_OF_CALL, (call_no,))
         ]
+
+    def _restate(self, connection: apsw.Connection, call_no: int) -> Waiting | None:
+        """Fold the evidence of a call anew, keep the tally in step, and put the call in its place."""
+        traces = self._traces(connection, call_no)
+        (person_id,) = query(
+            connection, "SELECT person_id FROM call WHERE call_no = ?", (call_no,)
+        ).fetchone()
+        held = self._held(connection, person_id)
+        faces = self._faces(connection, call_no)
+        standings: dict[str, Standing] = {}
+        for face in faces:
+            if face.face_id:
+                standings[face.face_id] = self._stand(face, faces, traces, held)
+        for face in faces:
+            if not face.face_id:
+                standings[""] = self._stand_whole(face, standings, traces, held)
         change: Counter[str] = Counter()
-        for face_no, face_id, outcome in query(
-            connection, STANDINGS_OF_CALL, (call_no,)
-        ).fetchall():
-            if outcome == Outcome.HELD:
-                continue
-            now = fold(face_id, traces)
-            connection.execute(
-                SET_STANDING,
-                (now.outcome, now.code, now.attempts, now.first_sent_us, now.decided_by, face_no),
+        for face in faces:
+            now = standings[face.face_id]
+            stated = (
+                str(now.step or ""),
+                str(now.outcome),
+                now.code,
+                now.attempts,
+                now.first_sent_us,
+                now.decided_by,
             )
-            change[outcome] -= 1
-            change[now.outcome] += 1
+            if stated != face[4:]:
+                connection.execute(SET_STANDING, (*stated, face.face_no))
+                change[face.outcome] -= 1
+                change[stated[1]] += 1
         self._add_to_tally(connection, change)
+        waiting = self._next(list(standings.values())) or self._verification(
+            connection, call_no, traces, standings
+        )
+        if waiting is None:
+            connection.execute(SET_WAITING, (SETTLED, "", 0, call_no))
+        else:
+            connection.execute(SET_WAITING, (WAITING, *waiting, call_no))
+        return waiting
+
+    def _stand(
+        self, face: _Face, faces: Sequence[_Face], traces: Sequence[Trace], held: set[str]
+    ) -> Standing:
+        if face.outcome in (Outcome.HELD, Outcome.CONFLICT):
+            return _as_stored(face)
+        rules = self._rules
+        if face.found_by is not None:
+            rounds = {x.found_by for x in faces if (x.found_by or 0) > self._horizon.round_seq}
+            if len({x for x in rounds if x is not None and x <= face.found_by}) > rules.max_rounds:
+                # Found too late to be sent in this round: somebody keeps adding faces.
+                rules = replace(rules, max_attempts=0)
+        standing = fold(face.face_id, traces, rules, self._horizon)
+        if standing.step is Step.DELETE and held & {"", face.face_id}:
+            if standing.outcome not in UNFINISHED:
+                # A new round must not send it, and what was established before stands.
+                return replace(standing, step=None)
+            return replace(standing, outcome=Outcome.HELD, code="", step=None)
+        return standing
+
+    def _stand_whole(
+        self,
+        line: _Face,
+        standings: Mapping[str, Standing],
+        traces: Sequence[Trace],
+        held: set[str],
+    ) -> Standing:
+        if line.outcome == Outcome.HELD and line.code not in (FACES_KEPT, RECORD_KEPT):
+            return _as_stored(line)
+        found = {
+            face_id: Found(x.outcome, x.step is not None or x.outcome in UNFINISHED)
+            for face_id, x in standings.items()
+        }
+        standing = fold_person(traces, found, self._rules, self._horizon)
+        waits = any(x.waits for x in found.values())
+        kept = "" in held and standing.outcome in UNFINISHED and not waits
+        if kept:
+            return replace(standing, outcome=Outcome.HELD, code="", step=None)
+        if held and standing.step is Step.REMOVE:
+            # With the record goes every face that it may have by then, also one that is held.
+            return replace(standing, outcome=Outcome.HELD, code=RECORD_KEPT, step=None)
+        return standing
+
+    @staticmethod
+    def _next(standings: Sequence[Standing]) -> Waiting | None:
+        """One lookup serves all faces; nothing is sent again before it has been looked for."""
+        lookups = [x.not_before_us for x in standings if x.step is Step.LOOKUP]
+        if lookups:
+            return Waiting(Step.LOOKUP, max(lookups))
+        for step in (Step.DELETE, Step.REMOVE):
+            if any(x.step is step for x in standings):
+                return Waiting(step, 0)
+        return None
+
+    def _verification(
+        self,
+        connection: apsw.Connection,
+        call_no: int,
+        traces: Sequence[Trace],
+        standings: Mapping[str, Standing],
+    ) -> Waiting | None:
+        """The lookup that is asked for once everything about a call is settled."""
+        if not self._verifies:
+            return None
+        row = query(
+            connection, "SELECT since_seq FROM verification WHERE call_no = ?", (call_no,)
+        ).fetchone()
+        if row is None or not any(x.outcome in VERIFIABLE for x in standings.values()):
+            return None
+        changed = [
+            x.ending_seq or 0 for x in traces if x.step in (Step.DELETE, Step.REMOVE) and weighs(x)
+        ]
+        since_seq = max([*row, *changed])
+        lookups = [x for x in traces if x.step is Step.VERIFY and x.attempt_seq > since_seq]
+        if any(is_conclusive(x) for x in lookups) or given_up(lookups, self._rules, self._horizon):
+            return None
+        return Waiting(Step.VERIFY, due_us(traces, self._rules))
 
     @staticmethod
     def _add_to_tally(connection: apsw.Connection, change: Mapping[str, int]) -> None:
@@ -295,22 +616,19 @@ class Ledger:
         def write(connection: apsw.Connection) -> int:
             closed = 0
             for call_no, attempt_seq in query(connection, LEFT_BEHIND).fetchall():
-                if attempt_seq is None:
-                    self._put_back(connection, call_no)
-                    continue
-                self._append_ending(
-                    connection,
-                    attempt_seq,
-                    Evidence(
-                        Kind.CLOSED,
-                        now_us,
-                        code="closed_after_crash",
-                        message="the process died before the end of this attempt was recorded",
-                    ),
-                )
+                if attempt_seq is not None:
+                    self._append_ending(
+                        connection,
+                        attempt_seq,
+                        Evidence(
+                            Kind.CLOSED,
+                            now_us,
+                            code="closed_after_crash",
+                            message="the process died before the end of this attempt was recorded",
+                        ),
+                    )
+                    closed += 1
                 self._restate(connection, call_no)
-                connection.execute(SET_STATE, (SETTLED, call_no))
-                closed += 1
             return closed
 
         return await self._writer.submit(write)
@@ -318,34 +636,68 @@ class Ledger:
     # Holds
 
     async def hold(self, additions: frozenset[Hold]) -> int:
-        """Take faces out of calls that nobody has claimed yet; returns how many.
+        """Take faces out of calls that nobody has claimed; returns how many.
 
-        A call in flight is looked at again when it comes back unsettled.
+        A call in flight is looked at again when it comes back.
         """
 
         def write(connection: apsw.Connection) -> int:
-            held = 0
+            before = self._count_held(connection)
             connection.executemany("INSERT OR IGNORE INTO hold VALUES (?, ?)", sorted(additions))
-            for person_id, face_id in additions:
-                faces = query(connection, HELD_FACES, (person_id, face_id)).fetchall()
-                held += self._take_out(connection, faces)
-            return held
+            for addition in additions:
+                for (call_no,) in query(connection, HELD_CALLS, addition).fetchall():
+                    self._restate(connection, call_no)
+            if self._facts.whole_persons:
+                self._count_found(connection)
+            return self._count_held(connection) - before
 
         return await self._writer.submit(write)
 
+    def _count_found(self, connection: apsw.Connection) -> None:
+        """What counts towards ``max_delete`` besides the faces of the plan."""
+        (self._found,) = query(connection, FOUND_FACES).fetchone()
+
+    @staticmethod
+    def _count_held(connection: apsw.Connection) -> int:
+        row = query(connection, "SELECT faces FROM tally WHERE outcome = 'held'").fetchone()
+        return int(row[0]) if row else 0
+
     # Sessions and figures
 
-    async def begin_session(self, started_us: int) -> None:
-        """Note that work begins."""
+    async def begin_session(self, verb: Verb, started_us: int, *, verify: str = "none") -> None:
+        """Note that work begins, and put into the queue what this verb takes up again.
+
+        ``verify`` is the setting: ``none``, ``all`` or ``sample:N`` persons.
+        """
 
         def write(connection: apsw.Connection) -> None:
             self._session_no += 1
-            connection.execute(
-                "INSERT INTO session VALUES (?, ?, NULL, NULL, '', '{}')",
-                (self._session_no, started_us),
-            )
+            connection.execute(INSERT_SESSION, (self._session_no, str(verb), self._seq, started_us))
+            new_round = verb in (Verb.RUN, Verb.RETRY)
+            self._horizon = Horizon(self._seq if new_round else self._horizon.round_seq, self._seq)
+            self._ask_for_verification(connection, verb, verify)
+            self._reopen(connection, WITH_RETRIED if verb is Verb.RETRY else WITH_UNKNOWN)
+            if self._facts.whole_persons:
+                self._reopen(connection, WITH_REMOVAL)
+            if self._verifies and verb is not Verb.RUN:
+                self._reopen(connection, UNVERIFIED)
 
         await self._writer.submit(write)
+
+    def _reopen(self, connection: apsw.Connection, calls: str) -> None:
+        for (call_no,) in query(connection, calls).fetchall():
+            self._restate(connection, call_no)
+
+    def _ask_for_verification(self, connection: apsw.Connection, verb: Verb, verify: str) -> None:
+        if verb is Verb.VERIFY:
+            connection.execute(VERIFY_AGAIN, (self._seq,))
+            connection.execute(BEGIN_VERIFYING, (self._seq,))
+        elif verify == "all":
+            connection.execute(VERIFY_ALL, (self._seq,))
+        elif verify.startswith("sample:"):
+            connection.execute(VERIFY_SAMPLE, (self._seq, int(verify.removeprefix("sample:"))))
+        asked = query(connection, "SELECT 1 FROM verification LIMIT 1").fetchone()
+        self._verifies = asked is not None
 
     async def end_session(
         self, ended_us: int, reason: StopReason, detail: str, waits_seconds: Mapping[str, float]
@@ -354,9 +706,7 @@ class Ledger:
         waits = msgspec.json.encode({key: round(value, 3) for key, value in waits_seconds.items()})
         await self._writer.submit(
             lambda c: c.execute(
-                "UPDATE session SET ended_us = ?, stop_reason = ?, detail = ?, waits = ?"
-                " WHERE session_no = ?",
-                (ended_us, str(reason), detail, waits.decode(), self._session_no),
+                END_SESSION, (ended_us, str(reason), detail, waits.decode(), self._session_no)
             )
         )
 
@@ -366,8 +716,19 @@ class Ledger:
             lambda c: dict(query(c, "SELECT outcome, faces FROM tally WHERE faces <> 0"))
         )
 
-    async def waiting_calls(self) -> int:
-        """Calls that nobody has claimed and that have something to send."""
-        return await self._writer.submit(
-            lambda c: query(c, "SELECT COUNT(*) FROM call WHERE state = 0").fetchone()[0]
-        )
+    async def is_finished(self) -> bool:
+        """Whether nothing waits and nothing is left unknown."""
+
+        def read(connection: apsw.Connection) -> bool:
+            waiting = query(connection, "SELECT 1 FROM call WHERE state < 2 LIMIT 1").fetchone()
+            unknown = query(connection, WITH_UNKNOWN + " LIMIT 1").fetchone()
+            return waiting is None and unknown is None
+
+        return await self._writer.submit(read)
+
+
+def _as_stored(face: _Face) -> Standing:
+    """What no evidence changes any more."""
+    return Standing(
+        Outcome(face.outcome), face.code, face.attempts, face.first_sent_us, face.decided_by
+    )

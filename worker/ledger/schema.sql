@@ -29,7 +29,8 @@ CREATE TABLE row (
   label     TEXT NOT NULL,
   person_id TEXT NOT NULL,
   face_id   TEXT NOT NULL,
-  fate      TEXT NOT NULL,  -- '' for what may be sent, otherwise invalid, conflict or held
+  fate      TEXT NOT NULL,  -- '' for a face and 'whole' for a person that may be sent, otherwise
+                            -- invalid, conflict or held
   reason    TEXT NOT NULL,
   fault     TEXT NOT NULL,  -- the column or key at fault where fate is invalid
   carried   TEXT NOT NULL
@@ -48,31 +49,39 @@ CREATE TABLE hold (
   PRIMARY KEY (person_id, face_id)
 ) STRICT, WITHOUT ROWID;
 
--- The queue: one call per person, or more above the service's maximum of faces.
+-- The queue: one call per person, or more above the service's maximum of faces; always one for a
+-- person of whom everything is to go (whole = 1), whose other faces are found by looking.
 CREATE TABLE call (
-  call_no   INTEGER PRIMARY KEY,
-  person_id TEXT NOT NULL,
-  state     INTEGER NOT NULL,  -- 0 waiting, 1 claimed, 2 settled
-  seal      BLOB NOT NULL      -- digest over run, person and faces, checked at every claim
+  call_no       INTEGER PRIMARY KEY,
+  person_id     TEXT NOT NULL,
+  whole         INTEGER NOT NULL,
+  state         INTEGER NOT NULL,  -- 0 waiting, 1 claimed, 2 settled
+  step          TEXT NOT NULL,     -- what it waits for: delete, lookup, verify, remove; '' nothing
+  not_before_us INTEGER NOT NULL,  -- 0 means at once
+  seal          BLOB NOT NULL      -- digest over run, person and faces, checked at every claim
 ) STRICT;
-CREATE INDEX call_waiting ON call (call_no) WHERE state = 0;
+CREATE INDEX call_waiting ON call (step, not_before_us, call_no) WHERE state = 0;
 CREATE INDEX call_claimed ON call (call_no) WHERE state = 1;
 CREATE INDEX call_person ON call (person_id);
 
--- The faces of each call with their standing, which worker.fold derives from the evidence.
+-- The faces of each call with their standing, which worker.fold derives from the evidence. The line
+-- of a whole person itself is a row with face_id ''; faces that were found name its row as theirs.
 CREATE TABLE face (
-  face_no       INTEGER PRIMARY KEY,  -- faces of one call are adjacent
+  face_no       INTEGER PRIMARY KEY,  -- those of the plan: adjacent within a call
   call_no       INTEGER NOT NULL,
   first_row     INTEGER NOT NULL,
   face_id       TEXT NOT NULL,
+  found_by      INTEGER,              -- ending.seq of the lookup that first listed it; NULL: planned
+  step          TEXT NOT NULL,        -- what it waits for: delete, lookup, remove; '' nothing
   outcome       TEXT NOT NULL,
   code          TEXT NOT NULL,
   attempts      INTEGER NOT NULL,
   first_sent_us INTEGER,
-  decided_by    INTEGER              -- ending.seq
+  decided_by    INTEGER               -- ending.seq
 ) STRICT;
-CREATE UNIQUE INDEX face_first_row ON face (first_row);
+CREATE INDEX face_first_row ON face (first_row);
 CREATE INDEX face_call ON face (call_no);
+CREATE INDEX face_unknown ON face (call_no) WHERE outcome = 'unknown';
 
 -- Attempts, written before the first byte of their request; append-only.
 -- attempt.seq and ending.seq are drawn from one counter: they tell what came after what.
@@ -80,9 +89,10 @@ CREATE TABLE attempt (
   seq         INTEGER PRIMARY KEY,
   call_no     INTEGER NOT NULL,
   operation   TEXT NOT NULL,
+  step        TEXT NOT NULL,
   nonce       TEXT NOT NULL,
   body_sha256 TEXT NOT NULL,
-  face_ids    TEXT NOT NULL,  -- JSON array
+  face_ids    TEXT NOT NULL,  -- JSON array; [] of a lookup: it asks about every face of the person
   opened_us   INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX attempt_call ON attempt (call_no);
@@ -108,9 +118,19 @@ CREATE TABLE tally (
   faces   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Calls that are to be looked up once more after since_seq, when everything about them is settled.
+CREATE TABLE verification (
+  call_no   INTEGER PRIMARY KEY,
+  since_seq INTEGER NOT NULL
+) STRICT;
+
 -- Each stretch of work on the run; an end that is missing means that the process died.
+-- Evidence after first_seq is of this session or later. A round begins with a session whose verb is
+-- run or retry: attempts are counted anew from there.
 CREATE TABLE session (
   session_no  INTEGER PRIMARY KEY,
+  verb        TEXT NOT NULL,     -- run, resume, retry or verify
+  first_seq   INTEGER NOT NULL,
   started_us  INTEGER NOT NULL,
   ended_us    INTEGER,
   stop_reason TEXT,
