@@ -49,17 +49,17 @@ def _holder(descriptor: int) -> str:
         return "another process"
 
 
-def _make_private(directory: Path) -> None:
+def make_private(directory: Path) -> None:
     """Create ``directory``; ``mkdir(parents=True)`` would leave the parents to the umask."""
     if not directory.is_dir():
-        _make_private(directory.parent)
+        make_private(directory.parent)
         directory.mkdir(mode=0o700, exist_ok=True)
 
 
 @contextmanager
 def _locked(path: Path, run_dir: Path, refused: str, remedy: str) -> Iterator[None]:
     try:
-        _make_private(path.parent)
+        make_private(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise GateClosed(

@@ -33,7 +33,7 @@ from worker.green.signing import (
     v3_string_to_sign,
 )
 from worker.green.transport import open_transport
-from worker.model import Call, Kind
+from worker.model import Call, Kind, Step
 from worker.settings import ClientInfo, Settings
 
 CALL = Call(3, "person1", ("1244453323565", "1345345466455"), ("a.csv:2", "a.csv:3"))
@@ -119,12 +119,26 @@ class Wire:
         return self.answer(headers)
 
 
-async def open_slot() -> None:
-    return
+class Gate:
+    """Departures that notes who passes; ``wait`` is what a slot takes."""
+
+    def __init__(self, wait: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._wait = wait
+        self.slots = self.departures = 0
+
+    async def slot(self) -> None:
+        self.slots += 1
+        if self._wait is not None:
+            await self._wait()
+
+    def departed(self) -> None:
+        self.departures += 1
 
 
-def unnoticed() -> None:
-    return
+def through(wait: Callable[[], Awaitable[None]]) -> Callable[[str], Gate]:
+    """One gate for every operation."""
+    gate = Gate(wait)
+    return lambda _operation: gate
 
 
 def client(transport: Any, chain: Any, **changes: Any) -> GreenClient:
@@ -133,10 +147,10 @@ def client(transport: Any, chain: Any, **changes: Any) -> GreenClient:
         "signer": signer_for("roa"),
         "clock": FrozenClock(),
         "randomness": random.Random(1),
-        "slot": open_slot,
-        "departed": unnoticed,
+        "departures": lambda _operation: Gate(),
         "client_info": ClientInfo(),
         "retry_after_cap_seconds": 300.0,
+        "unknown_person": "",
     }
     return GreenClient(transport=transport, credentials=chain, **{**given, **changes})
 
@@ -166,6 +180,114 @@ def test_prepare_serialises_once_with_a_fresh_nonce() -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", first.nonce)
     odd = green.prepare(replace(CALL, person_id="Jürgen ✓"))
     assert "Jürgen ✓".encode() in odd.body
+
+
+@pytest.mark.parametrize(
+    ("step", "operation", "body"),
+    [
+        (Step.DELETE, "DeleteFaces", BODY),
+        (Step.LOOKUP, "GetPerson", b'{"personId":"person1"}'),
+        (Step.VERIFY, "GetPerson", b'{"personId":"person1"}'),
+        (Step.REMOVE, "DeletePerson", b'{"personId":"person1"}'),
+    ],
+)
+def test_prepare_asks_for_what_the_call_waits_for(step: Step, operation: str, body: bytes) -> None:
+    request = client(Wire(accepts("oldId")), Chain(OLD)).prepare(replace(CALL, step=step))
+    assert (request.operation, request.step, request.body) == (operation, step, body)
+    assert request.face_ids == CALL.face_ids
+
+
+def test_a_deletion_of_no_face_is_never_prepared() -> None:
+    green = client(Wire(accepts("oldId")), Chain(OLD))
+    whole = replace(CALL, face_ids=(), whole=True)
+    with pytest.raises(ValueError, match="needs faces"):
+        green.prepare(whole)
+    assert green.prepare(replace(whole, step=Step.LOOKUP)).face_ids == ()
+
+
+# --- Quotas ---------------------------------------------------------------------------------------
+
+
+async def test_each_operation_leaves_by_a_gate_of_its_own() -> None:
+    gates = {action: Gate() for action in ("DeleteFaces", "GetPerson", "DeletePerson")}
+    wire = Wire(accepts("oldId"))
+    green = client(wire, Chain(OLD), departures=gates.__getitem__)
+    for step, times in ((Step.DELETE, 1), (Step.LOOKUP, 2), (Step.VERIFY, 3), (Step.REMOVE, 4)):
+        for _ in range(times):
+            await green.send(green.prepare(replace(CALL, step=step)))
+    passed = {action: (gate.slots, gate.departures) for action, gate in gates.items()}
+    assert passed == {"DeleteFaces": (1, 1), "GetPerson": (5, 5), "DeletePerson": (4, 4)}
+    assert [headers["x-acs-action"] for headers in wire.sent] == (
+        ["DeleteFaces"] + ["GetPerson"] * 5 + ["DeletePerson"] * 4
+    )
+
+
+async def test_a_closed_gate_holds_its_own_operation_only() -> None:
+    async def closed() -> None:
+        raise NotDeparted("held")
+
+    gates = {"DeleteFaces": Gate(), "GetPerson": Gate(closed)}
+    wire = Wire(accepts("oldId"))
+    green = client(wire, Chain(OLD), departures=gates.__getitem__)
+    held = await green.send(green.prepare(replace(CALL, step=Step.LOOKUP)))
+    assert (held.kind, held.code, gates["GetPerson"].departures) == (Kind.NOT_SENT, "held", 0)
+    assert (await green.send(green.prepare(CALL))).kind is Kind.LISTED
+    assert len(wire.sent) == 1
+
+
+# --- What lookups and removals bring --------------------------------------------------------------
+
+PERSON_ANSWERS: dict[str, tuple[Step, bytes, Kind]] = {
+    "shown": (Step.LOOKUP, GOOD, Kind.SHOWN),
+    "verified": (Step.VERIFY, GOOD, Kind.SHOWN),
+    "nobody": (Step.LOOKUP, b'{"code":404}', Kind.NO_PERSON),
+    "removed": (Step.REMOVE, GOOD, Kind.REMOVED),
+    "refused": (Step.LOOKUP, b'{"code":400}', Kind.REFUSED),
+}
+
+
+@pytest.mark.parametrize("name", PERSON_ANSWERS)
+async def test_an_answer_of_the_service_proves_key_and_clock(name: str) -> None:
+    step, body, kind = PERSON_ANSWERS[name]
+    call = replace(CALL, step=step)
+    # A renewed key, and a corrected clock, may be renewed again once they have worked.
+    late = reply(gateway("InvalidTimeStamp.Expired"), 400, date="Mon, 23 Nov 2026 12:20:00 GMT")
+    stale = reply(gateway("InvalidAccessKeyId.NotFound"), 404)
+    answers = [stale, reply(body), stale, reply(body), late, reply(body), late, reply(body)]
+    left = iter(answers)
+    chain = Chain(OLD, NEW, NEWER)
+    green = client(Wire(lambda _: next(left)), chain)
+    kinds = [(await green.send(green.prepare(call))).kind for _ in answers]
+    assert kinds == [Kind.AGAIN, kind] * 4
+    assert chain.renewals == 2
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"code":500}', b'{"code":588}'])
+async def test_what_anybody_might_say_proves_neither(body: bytes) -> None:
+    call = replace(CALL, step=Step.LOOKUP)
+    late = reply(gateway("InvalidTimeStamp.Expired"), 400, date="Mon, 23 Nov 2026 12:20:00 GMT")
+    left = iter([late, reply(body), late])
+    green = client(Wire(lambda _: next(left)), Chain(OLD))
+    kinds = [(await green.send(green.prepare(call))).kind for _ in range(3)]
+    assert kinds[0] is Kind.AGAIN
+    assert kinds[2] is Kind.FATAL
+
+
+@pytest.mark.parametrize(
+    ("unknown_person", "body", "kind"),
+    [
+        ("", b'{"code":400}', Kind.REFUSED),
+        ("code-400", b'{"code":400}', Kind.NO_PERSON),
+        ("code-404", b'{"code":200,"data":{}}', Kind.AMBIGUOUS),
+        ("empty-data", b'{"code":200,"data":{}}', Kind.NO_PERSON),
+    ],
+)
+async def test_what_an_unknown_person_looks_like_is_a_setting(
+    unknown_person: str, body: bytes, kind: Kind
+) -> None:
+    green = client(Wire(lambda _: reply(body)), Chain(OLD), unknown_person=unknown_person)
+    lookup = green.prepare(replace(CALL, step=Step.LOOKUP))
+    assert (await green.send(lookup)).kind is kind
 
 
 # --- Credentials ----------------------------------------------------------------------------------
@@ -291,7 +413,7 @@ async def test_an_attempt_counts_for_the_clock_that_dated_it() -> None:
         if waits and waits.pop(0):
             await opened.wait()
 
-    green = client(Wire(dated_within(server)), Chain(OLD), clock=machine, slot=slot)
+    green = client(Wire(dated_within(server)), Chain(OLD), clock=machine, departures=through(slot))
     waiting = asyncio.ensure_future(green.send(green.prepare(CALL)))
     await asyncio.sleep(0)
     assert (await green.send(green.prepare(CALL))).kind is Kind.AGAIN
@@ -327,7 +449,7 @@ async def test_a_closed_slot_is_not_sent() -> None:
     async def closed() -> None:
         raise NotDeparted("stopped")
 
-    green = client(Wire(accepts("oldId")), Chain(OLD), slot=closed)
+    green = client(Wire(accepts("oldId")), Chain(OLD), departures=through(closed))
     evidence = await green.send(green.prepare(CALL))
     assert (evidence.kind, evidence.code, evidence.sent_us) == (Kind.NOT_SENT, "stopped", None)
 
@@ -362,7 +484,7 @@ async def test_the_credential_is_at_hand_before_the_slot() -> None:
     async def slot() -> None:
         order.append("slot")
 
-    green = client(Wire(accepts("oldId")), Watched(OLD), slot=slot)
+    green = client(Wire(accepts("oldId")), Watched(OLD), departures=through(slot))
     await green.send(green.prepare(CALL))
     assert order == ["credential", "slot"]
 
@@ -462,6 +584,32 @@ async def test_what_arrives_is_what_was_signed(
         }
 
 
+@pytest.mark.parametrize("signature", ["roa", "v3"])
+@pytest.mark.parametrize(
+    ("step", "path", "kind"),
+    [
+        (Step.DELETE, "/green/sface/face/delete", Kind.LISTED),
+        (Step.LOOKUP, "/green/sface/person", Kind.SHOWN),
+        (Step.VERIFY, "/green/sface/person", Kind.SHOWN),
+        (Step.REMOVE, "/green/sface/person/delete", Kind.REMOVED),
+    ],
+)
+async def test_every_step_arrives_at_its_own_address(
+    serve: Any, step: Step, path: str, kind: Kind, signature: Literal["roa", "v3"]
+) -> None:
+    server = await serve(http(GOOD))
+    async with AsyncExitStack() as stack:
+        green = await over_the_wire(stack, server.url, signature=signature)
+        request = green.prepare(replace(CALL, step=step))
+        evidence = await green.send(request)
+    assert evidence.kind is kind
+    head, body = server.requests[0]
+    headers = verify(head, body, OLD.access_key_secret)
+    assert head.startswith(f"POST {path} HTTP/1.1\r\n".encode())
+    assert headers["x-acs-action"] == request.operation
+    assert body == request.body
+
+
 async def test_the_date_is_made_after_the_slot(serve: Any) -> None:
     server, clock = await serve(http(GOOD)), FrozenClock()
 
@@ -469,7 +617,7 @@ async def test_the_date_is_made_after_the_slot(serve: Any) -> None:
         clock.us += 60_000_000
 
     async with AsyncExitStack() as stack:
-        green = await over_the_wire(stack, server.url, clock=clock, slot=slow_slot)
+        green = await over_the_wire(stack, server.url, clock=clock, departures=through(slow_slot))
         await green.send(green.prepare(CALL))
     head, body = server.requests[0]
     headers = verify(head, body, OLD.access_key_secret)

@@ -41,6 +41,22 @@ def test_one_printable_line() -> None:
     assert redacted("word " * 100) == ("word " * 60)[:299] + "…"
 
 
+def test_a_long_text_is_not_cut_within_an_id_or_a_secret() -> None:
+    # What is taken out first makes room for what stands at the cut.
+    filling = "authorization:" + "x" * 9_900 + " " + "y" * 60 + " "
+    for word in ("31842550077981745", "a+b/31842550077981745="):
+        text = redacted(filling + word * 4, faces=["31842550077981745"])
+        assert text == "authorization:<redacted> <redacted>"
+    kept = redacted(filling + "a b", faces=["b"])
+    assert kept == "authorization:<redacted> <redacted> a <face>"
+
+
+def test_exactly_the_limit_is_kept_whole() -> None:
+    assert redacted("é " * 150) == ("é " * 150).rstrip()
+    assert redacted("é" * 300) == "é" * 300
+    assert redacted("é" * 301) == "é" * 299 + "…"
+
+
 @unhurried
 @given(st.text(), st.lists(st.text(max_size=3)), st.lists(st.text(max_size=3)))
 def test_any_text(text: str, persons: list[str], faces: list[str]) -> None:

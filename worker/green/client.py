@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import Random
 
@@ -15,6 +15,7 @@ from worker.green.endpoint import Endpoint
 from worker.green.interface import (
     Credential,
     CredentialChain,
+    Departures,
     NotSent,
     Reply,
     Signer,
@@ -22,7 +23,7 @@ from worker.green.interface import (
     Unanswered,
     Unsigned,
 )
-from worker.green.operations import DELETE_FACES, OPERATIONS, delete_faces_body
+from worker.green.operations import OPERATIONS, body_of, operation_of
 from worker.green.redaction import redacted
 from worker.green.renewal import Renewal
 from worker.green.skew import ServerClock
@@ -35,13 +36,17 @@ _TLS_REMEDY = (
     "private CA belongs into ca_file. Verification cannot be switched off."
 )
 
+_ACCEPTED = frozenset({Kind.LISTED, Kind.SHOWN, Kind.NO_PERSON, Kind.REMOVED, Kind.REFUSED})
+"""What the service itself says to somebody whose signature and date it has accepted."""
+
 
 class GreenClient:
     """Sends one attempt at a time for each caller; any number of callers share it.
 
-    ``slot`` is awaited once for each attempt, with the connection in hand, and may raise
-    ``worker.departure.NotDeparted``; ``departed`` is told when the bytes had left. ``randomness`` gives the nonces: ``random.SystemRandom``,
-    except in a simulation.
+    ``departures`` gives those of an operation by its action name, because each has a quota of its
+    own; a slot is awaited once for each attempt. ``randomness`` gives the nonces:
+    ``random.SystemRandom``, except in a simulation. ``unknown_person`` is what this account's
+    answer about an unknown person looks like (see ``worker.green.lookups``).
     """
 
     def __init__(
@@ -53,10 +58,10 @@ class GreenClient:
         credentials: CredentialChain,
         clock: Clock,
         randomness: Random,
-        slot: Callable[[], Awaitable[None]],
-        departed: Callable[[], None],
+        departures: Callable[[str], Departures],
         client_info: ClientInfo,
         retry_after_cap_seconds: float,
+        unknown_person: str,
     ) -> None:
         self._transport = transport
         self._endpoint = endpoint
@@ -64,9 +69,9 @@ class GreenClient:
         self._credentials = credentials
         self._clock = clock
         self._randomness = randomness
-        self._slot = slot
-        self._departed = departed
+        self._departures = departures
         self._retry_after_cap_seconds = retry_after_cap_seconds
+        self._unknown_person = unknown_person
         # Every SDK spells it ClientInfo; how the service treats an empty one is not documented.
         info = msgspec.json.encode(client_info).decode()
         self._query = () if info == "{}" else (("ClientInfo", info),)
@@ -74,13 +79,18 @@ class GreenClient:
         self._renewal = Renewal(credentials)
 
     def prepare(self, call: Call) -> Request:
-        """A new attempt of ``call``: its body, serialised once, and a nonce never used before."""
+        """A new attempt of ``call``: its body, serialised once, and a nonce never used before.
+
+        Raises ``ValueError`` for a deletion that names no face: nothing planned looks like that.
+        """
+        operation = operation_of(call.step)
         return Request(
-            operation=DELETE_FACES.action,
+            operation=operation.action,
+            step=call.step,
             call_no=call.call_no,
             person_id=call.person_id,
             face_ids=call.face_ids,
-            body=delete_faces_body(call.person_id, call.face_ids),
+            body=body_of(operation, call.person_id, call.face_ids),
             nonce=f"{self._randomness.getrandbits(128):032x}",
         )
 
@@ -103,16 +113,17 @@ class GreenClient:
         unsigned = Unsigned(
             operation, self._endpoint.host, self._query, request.body, request.nonce
         )
+        departures = self._departures(operation.action)
         setting = self._server_clock.setting
 
         async def depart() -> Mapping[str, str]:
             nonlocal setting
-            await self._slot()
+            await departures.slot()
             setting = self._server_clock.setting
             return self._signer.sign(unsigned, credential, self._server_clock.now_us())
 
         outcome = await self._transport.exchange(
-            operation.path, self._query, request.body, depart, self._departed
+            operation.path, self._query, request.body, depart, departures.departed
         )
         match outcome:
             case NotSent(code="tls_failed", message=message, ended_us=ended_us):
@@ -132,7 +143,10 @@ class GreenClient:
                 )
             case Reply():
                 evidence = judge(
-                    request, outcome, retry_after_cap_seconds=self._retry_after_cap_seconds
+                    request,
+                    outcome,
+                    retry_after_cap_seconds=self._retry_after_cap_seconds,
+                    unknown_person=self._unknown_person,
                 )
                 return await self._corrected(evidence, outcome, credential, setting)
 
@@ -140,7 +154,7 @@ class GreenClient:
         self, evidence: Evidence, reply: Reply, credential: Credential, setting: int
     ) -> Evidence:
         """``AGAIN`` for a refusal whose cause could be removed."""
-        if evidence.kind in (Kind.LISTED, Kind.REFUSED):
+        if evidence.kind in _ACCEPTED:
             self._renewal.accepted(credential)
             self._server_clock.accepted(setting)
         if evidence.kind is not Kind.FATAL:

@@ -23,6 +23,9 @@ class Meaning:
 
 OK = 200
 """The service's code for success, outside and inside ``data``."""
+NOT_FOUND = 404
+"""Documented for content; what it means for a person or a face is not."""
+BAD_REQUEST = 400
 
 AMBIGUOUS = Meaning(Kind.AMBIGUOUS)
 """Also the meaning of every code that is not listed here."""
@@ -32,24 +35,20 @@ _THROTTLED = Meaning(Kind.THROTTLED)
 
 _CHECK_KEY = (
     "Check the AccessKey pair that the credential chain finds (an old key in the environment "
-    "wins over all other places), then resume."
+    "wins over all other places)."
 )
-_CHECK_TOKEN = "Get a new STS token, or let the chain find a role that renews itself; then resume."  # noqa: S105 (a sentence, not a token)
-_CHECK_POLICY = (
-    "Attach the system policy AliyunYundunGreenWebFullAccess to the RAM user or role, then resume."
-)
-_CHECK_ACCOUNT = (
-    "Activate Content Moderation for the account, settle overdue bills, lift bans; then resume."
-)
-_CHECK_CLOCK = "Set this machine's clock (NTP), then resume."
-_CHECK_ENDPOINT = "Check --region and --endpoint: this address does not offer DeleteFaces."
+_CHECK_TOKEN = "Get a new STS token, or let the chain find a role that renews itself."  # noqa: S105 (a sentence, not a token)
+_CHECK_POLICY = "Attach the system policy AliyunYundunGreenWebFullAccess to the RAM user or role."
+_CHECK_ACCOUNT = "Activate Content Moderation for the account, settle overdue bills, lift bans."
+_CHECK_CLOCK = "Set this machine's clock (NTP)."
+_CHECK_ENDPOINT = "Check --region and --endpoint: this address does not offer what was asked."
 
 SERVICE_CODES = {
     280: AMBIGUOUS,  # PROCESSING
-    400: _REFUSED,  # BAD_REQUEST
+    BAD_REQUEST: _REFUSED,
     401: _REFUSED,  # NOT_ALLOWED
     403: _REFUSED,  # FORBIDDEN
-    404: _REFUSED,  # NOT_FOUND
+    NOT_FOUND: _REFUSED,
     480: _REFUSED,  # DOWNLOAD_FAILED
     500: AMBIGUOUS,  # GENERAL_ERROR
     503: AMBIGUOUS,  # ServiceUnavailable
@@ -86,7 +85,7 @@ GATEWAY_CODES = {
     "NoPermission": Meaning(Kind.FATAL, _CHECK_POLICY),
     "InvalidAction": Meaning(Kind.FATAL, _CHECK_ENDPOINT),  # .NotFound
     "InvalidProduct": Meaning(Kind.FATAL, _CHECK_ENDPOINT),  # .NotFound
-    "InvalidProtocol": Meaning(Kind.FATAL, "Use an https:// endpoint, then resume."),  # .NeedSsl
+    "InvalidProtocol": Meaning(Kind.FATAL, "Use an https:// endpoint."),  # .NeedSsl
 }
 """String ``Code``; a name without a dot stands for its whole family."""
 
@@ -113,3 +112,17 @@ def credential_may_be_stale(code: str) -> bool:
 def clock_is_skewed(code: str) -> bool:
     """Whether the request's time was more than 15 minutes from the server's."""
     return code == "InvalidTimeStamp.Expired"
+
+
+RETRYABLE_CODES = frozenset({"401", "403"})
+"""Refused deletions whose cause lies outside the input: what was forbidden may be allowed later."""
+
+
+def not_found_codes(unknown_person: str) -> frozenset[str]:
+    """Codes of refused deletions that may say that the service has nothing to delete.
+
+    ``unknown_person`` is what this account is known to answer about a person it does not know
+    (``worker.settings``); what 404 means for a deletion is not documented.
+    """
+    codes = {str(NOT_FOUND)} | ({str(BAD_REQUEST)} if unknown_person == "code-400" else set())
+    return frozenset(codes)

@@ -91,6 +91,21 @@ class NotSent:
     ended_us: int
 
 
+class Departures(Protocol):
+    """When requests of one operation may leave."""
+
+    async def slot(self) -> None:
+        """Wait for a departure, with the connection in hand.
+
+        Raises ``worker.departure.NotDeparted``: then nothing may be sent.
+        """
+        ...
+
+    def departed(self) -> None:
+        """The bytes of the latest departure were handed to the socket."""
+        ...
+
+
 class Transport(Protocol):
     """One POST over HTTP: no resend, no redirect, no exception for trouble on the way."""
 

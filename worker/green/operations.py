@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from worker.model import Step
+
 API_VERSION = "2018-05-09"
 """Older versions are switched off (documented on "Common parameters" of Content Moderation)."""
 
@@ -20,13 +22,55 @@ class Operation:
 
 
 DELETE_FACES = Operation("DeleteFaces", "/green/sface/face/delete")
+"""Documented on "delete-face"."""
+GET_PERSON = Operation("GetPerson", "/green/sface/person")
+"""Documented on "get-person" as getPersonInfo: reads a person with all their faces."""
+DELETE_PERSON = Operation("DeletePerson", "/green/sface/person/delete")
+"""Documented on "delete-person": deletes the person **and every face of theirs**."""
+
+OPERATIONS = {
+    operation.action: operation for operation in (DELETE_FACES, GET_PERSON, DELETE_PERSON)
+}
+
+_OF_STEP = {
+    Step.DELETE: DELETE_FACES,
+    Step.LOOKUP: GET_PERSON,
+    Step.VERIFY: GET_PERSON,
+    Step.REMOVE: DELETE_PERSON,
+}
 
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
-OPERATIONS = {operation.action: operation for operation in (DELETE_FACES,)}
+
+def operation_of(step: Step) -> Operation:
+    """What a call that waits for ``step`` asks of the service."""
+    return _OF_STEP[step]
+
+
+def body_of(operation: Operation, person_id: str, face_ids: Sequence[str]) -> bytes:
+    """The body of one of ``OPERATIONS``: compact JSON, UTF-8.
+
+    ``face_ids`` leave this machine with DeleteFaces only; a lookup compares its answer with them.
+    """
+    if operation == DELETE_FACES:
+        return delete_faces_body(person_id, face_ids)
+    return person_body(person_id)
 
 
 def delete_faces_body(person_id: str, face_ids: Sequence[str]) -> bytes:
-    """The body of DeleteFaces (documented on "delete-face"): compact JSON, UTF-8."""
-    document = {"personId": person_id, "faceIds": list(face_ids)}
+    """The body of DeleteFaces. Raises ``ValueError`` for no face, or one named twice.
+
+    What the service makes of an empty list is not documented; it might mean every face.
+    """
+    if not face_ids or len(set(face_ids)) != len(face_ids):
+        raise ValueError("DeleteFaces needs faces, and each of them once")
+    return _encoded({"personId": person_id, "faceIds": list(face_ids)})
+
+
+def person_body(person_id: str) -> bytes:
+    """The body of GetPerson and of DeletePerson."""
+    return _encoded({"personId": person_id})
+
+
+def _encoded(document: dict[str, object]) -> bytes:
     return _COMPACT.encode(document).encode()

@@ -36,8 +36,11 @@ IDLE_CONNECTION_SECONDS = 8.0
 """Below the 15 s after which load balancers commonly close an idle connection: a request that
 crosses such a close on the way ends ambiguous."""
 
+LANES = 3
+"""Operations that may be under way beside one another, each up to the concurrency."""
+
 SPARE_CONNECTIONS = 16
-"""Connections above the concurrency, so that no loop ever waits for a free one."""
+"""Connections above that, so that no loop ever waits for a free one."""
 
 Depart = Callable[[], Awaitable[Mapping[str, str]]]
 Departed = Callable[[], None]
@@ -261,7 +264,7 @@ async def open_transport(
     """
     connector = aiohttp.TCPConnector(
         ssl=tls_context(settings.ca_file),
-        limit=settings.concurrency + SPARE_CONNECTIONS,
+        limit=LANES * settings.concurrency + SPARE_CONNECTIONS,
         resolver=aiohttp.ThreadedResolver(),
         ttl_dns_cache=DNS_CACHE_SECONDS,
         keepalive_timeout=IDLE_CONNECTION_SECONDS,
