@@ -90,8 +90,11 @@ def credential_refused(place: str) -> UsageRefused:
 
 def nearest(name: str, known: list[str]) -> str:
     """``did you mean ...?`` with the nearest known name, or all of them when none is near."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"the known ones are {', '.join(known)}"
+    in_lower_case = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(name.lower(), in_lower_case, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {in_lower_case[close[0]]}?"
+    return f"the known ones are {', '.join(known)}"
 
 
 def pairs(text: str, place: str) -> dict[str, str]:

@@ -24,6 +24,10 @@ RANGES: Final[Mapping[str, tuple[float, float, str]]] = {
     "read_timeout_seconds": (0.001, DAY_SECONDS, "seconds"),
     "total_timeout_seconds": (0.001, DAY_SECONDS, "seconds"),
     "grace_seconds": (0.001, DAY_SECONDS, "seconds"),
+    "absence_interval_seconds": (0, 3_600, "seconds"),
+    "max_attempts": (1, 100, "attempts"),
+    "max_lookups": (1, 100, "lookups"),
+    "max_rounds": (1, 100, "rounds"),
     "max_line_bytes": (1_024, 1024**3, "bytes"),
     "max_expanded_bytes": (1_024, 2**62, "bytes"),
     "max_expansion_ratio": (1, 1_000_000, "times the compressed size"),
@@ -34,6 +38,7 @@ RANGES: Final[Mapping[str, tuple[float, float, str]]] = {
 
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+){1,4}")
 _ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_VERIFY = re.compile(r"none|all|sample:[1-9][0-9]{0,11}")
 _PART_OF_AN_ID = re.compile(r"[A-Za-z0-9_-]")
 
 _Place = Callable[[str], str]
@@ -103,6 +108,11 @@ def _check_texts(settings: Settings, place: _Place) -> None:
         raise UsageRefused(
             f"{place('account_id')}: {settings.account_id!r} is not the ID of an account",
             "write the number that the console shows for the account, in quotes",
+        )
+    if not _VERIFY.fullmatch(settings.verify):
+        raise UsageRefused(
+            f"{place('verify')}: found {settings.verify[:40]!r}, and none, all or sample:N is expected",
+            "write sample:N with the number of persons to look up again, like sample:100",
         )
 
 

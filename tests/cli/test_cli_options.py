@@ -20,6 +20,7 @@ def _verb(seen: Seen) -> Verb:
     @click.argument("sources", nargs=-1)
     @options.source_options
     @options.safety_options
+    @options.evidence_options
     @options.service_options
     @options.sandbox_option
     @options.general_options
@@ -60,6 +61,8 @@ def test_every_flag_of_a_setting() -> None:
         "delimiter": ";",
         "max_delete": "10",
         "max_persons": "5",
+        "max_attempts": "4",
+        "verify": "sample:9",
         "exclude_from": "holds.txt",
         "region": "cn-shanghai",
         "endpoint": "https://green.cn-shanghai.aliyuncs.com",
@@ -76,6 +79,8 @@ def test_every_flag_of_a_setting() -> None:
         args += [flag, values[name]] if name in values else [flag]
     seen, result = _run(*args)
     assert result.exit_code == 0, result.output
+    assert seen["given"]["verify"] == Given("sample:9", "--verify")
+    assert seen["given"]["whole_persons"] == Given(value=True, place="--whole-persons")
     configuration: Configuration = seen["configuration"]
     changed = {key for key, origin in configuration.origins.items() if origin != "default"}
     assert changed == set(options.SETTING_OF.values())
@@ -124,7 +129,11 @@ def test_flag_over_environment_over_file(tmp_path: Path) -> None:
         (("--max-delete", "1_000"), "in digits without separators"),
         (("--max-delete", "٣"), "a whole number of faces"),
         (("--max-persons", "9" * 400), "a whole number of persons"),
-        (("--confirm", "ten"), "found 'ten', and a whole number of faces"),
+        (("--confirm", "ten"), "found 'ten', and a whole number of faces or persons from 1"),
+        (("--max-attempts", "0"), "found '0', and a whole number of attempts from 1 to 100"),
+        (("--max-attempts", "101"), "a whole number of attempts from 1 to 100"),
+        (("--verify", "--yes"), "found '--yes', which is a flag"),
+        (("--verify", ""), "found an empty value"),
         (("--concurrency", "5001"), "calls in flight from 1 to 5000"),
         (("--exclude-from", ""), "is the shell variable that should fill it unset?"),
         (("--run-dir", "--yes"), "found '--yes', which is a flag; its own value is missing"),
@@ -158,6 +167,16 @@ def test_columns_that_are_no_pairs() -> None:
     assert result.exception.cause == "--columns: found 'person' where name=value is expected"
 
 
+@pytest.mark.parametrize("value", ["some", "sample:0", "sample:", "All", "sample:1 ", "1"])
+def test_a_verification_that_is_none(value: str) -> None:
+    seen, result = _run("a.csv", "--verify", value)
+    assert isinstance(result.exception, UsageRefused)
+    assert result.exception.cause.startswith(
+        f"--verify: found {value!r}, and none, all or sample:N"
+    )
+    assert "configuration" not in seen
+
+
 def test_contradictions_name_parameters_that_exist() -> None:
     names = {param.name for param in _verb({}).params}
     for one, other, why in CONTRADICTIONS:
@@ -169,7 +188,7 @@ def test_the_help_is_grouped_and_every_option_is_explained() -> None:
     _, result = _run("--help")
     positions = [
         result.output.index(f"\n{heading}:")
-        for heading in ("Source", "Safety", "Service", "General", "  Examples")
+        for heading in ("Source", "Safety", "Evidence", "Service", "General", "  Examples")
     ]
     assert positions == sorted(positions)
     assert "Other" not in result.output

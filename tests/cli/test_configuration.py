@@ -76,6 +76,11 @@ def test_every_setting_can_be_said_in_the_environment() -> None:
         "log_format": ("json", "json"),
         "delimiter": (";", ";"),
         "total_timeout_seconds": ("70.5", 70.5),  # never below the deadlines within it
+        "max_attempts": ("7", 7),
+        "max_lookups": ("7", 7),
+        "max_rounds": ("7", 7),
+        "verify": ("sample:12", "sample:12"),
+        "unknown_person": ("empty-data", "empty-data"),
         "columns": ("person=Kunde,face=Bild Nr.", {"person": "Kunde", "face": "Bild Nr."}),
         "client_info": ("userId=7,userType=others", ClientInfo(userId="7", userType="others")),
     }
@@ -106,6 +111,8 @@ def test_tables_of_the_file(tmp_path: Path) -> None:
     ("text", "cause", "remedy"),
     [
         ("rate_per_secnd = 3", "1: rate_per_secnd: this key is not known", "rate_per_second?"),
+        ("Rate_Per_Second = 3", "1: Rate_Per_Second: this key is not known", "rate_per_second?"),
+        ("zzz = 1", "1: zzz: this key is not known", "the known ones are region, endpoint,"),
         ("\n\n[colums]\nperson='x'", "3: colums: this key is not known", "did you mean columns?"),
         ("concurrency = 20.0", "found 20.0, and a whole number is expected", "digits only"),
         ("concurrency = true", "found true, and a whole number", "digits"),
@@ -118,6 +125,14 @@ def test_tables_of_the_file(tmp_path: Path) -> None:
         ("signature = 'v2'", "found 'v2', and one of roa, v3 is expected", ""),
         ("log_format = ''", "found '', and one of console, json is expected", ""),
         ("format = 'xml'", "one of csv, tsv, jsonl, ndjson, json is", ""),
+        ("verify = 'some'", "verify: found 'some', and none, all or sample:N", "like sample:100"),
+        ("verify = 5", "found 5, and text is expected", ""),
+        ("max_attempts = 0", "found 0, and 1 to 100 attempts is expected", ""),
+        ("max_lookups = 101", "found 101, and 1 to 100 lookups is expected", ""),
+        ("max_rounds = 2.5", "found 2.5, and a whole number", ""),
+        ("absence_interval_seconds = -1", "found -1.0, and 0 to 3,600 seconds", ""),
+        ("unknown_person = '404'", "one of code-404, code-400, empty-data, empty-list is", ""),
+        ("whole_persons = 'all'", "found 'all', and true or false is expected", ""),
         ("network = ['vpc']", "found ['vpc'], and one of public, vpc", ""),
         ("columns = 'person=x'", "a table of names and texts is expected", "[columns]"),
         ("[columns]\nperon = 'x'", "'peron' is not one of its names", "did you mean person?"),
@@ -243,6 +258,13 @@ def test_every_number_of_the_settings_has_its_range() -> None:
         ({"columns": {"person": ""}}, "columns: person= is not"),
         ({"columns": {"name": "x"}}, "columns: name=x is not"),
         ({"columns": {"person": "x", "face": "x"}}, "name the same column"),
+        ({"verify": ""}, "verify: found '', and none, all or sample:N is expected"),
+        ({"verify": "sample"}, "verify: found 'sample', and none"),
+        ({"verify": "sample:0"}, "verify: found 'sample:0', and none"),
+        ({"verify": "sample:-1"}, "verify: found 'sample:-1', and none"),
+        ({"verify": "sample:1.5"}, "verify: found 'sample:1.5', and none"),
+        ({"verify": "sample:٣"}, "verify: found 'sample:٣', and none"),
+        ({"verify": "ALL"}, "verify: found 'ALL', and none"),
         ({"region": "Shanghai"}, "region: 'Shanghai' is not the name of a region"),
         ({"region": "cn-x.evil.example"}, "is not the name of a region"),
         ({"endpoint": "https://user:pw@green.cn-shanghai.aliyuncs.com"}, "a user or a password"),
@@ -260,7 +282,15 @@ def test_values_that_cannot_be_acted_upon(values: dict[str, Any], cause: str) ->
 
 
 def test_values_that_can() -> None:
-    for values in ({"delimiter": "\t"}, {"delimiter": ";"}, {"region": "ap-southeast-1"}):
+    for values in (
+        {"delimiter": "\t"},
+        {"delimiter": ";"},
+        {"region": "ap-southeast-1"},
+        {"verify": "all"},
+        {"verify": "sample:1"},
+        {"absence_interval_seconds": 0.0},
+        {"max_attempts": 100, "max_lookups": 1, "max_rounds": 1},
+    ):
         check(msgspec.structs.replace(Settings(), **values))
 
 

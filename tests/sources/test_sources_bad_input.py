@@ -14,9 +14,11 @@ import pytest
 import zstandard
 
 from worker.errors import InputRefused
+from worker.model import RESULT_COLUMNS
 from worker.sources.jsonvalues import MAX_DEPTH
 
 HEAD = b"person_id,face_id\n"
+WHOLE = {"whole_persons": True}
 
 
 def _xlsx() -> bytes:
@@ -121,7 +123,7 @@ REFUSED_FILES = {
     ),
     "unknown header": FileCase(b"uid,img\np,1\n", "jobs.csv:1:", 'found "uid", "img"', "--columns person=uid,face=img"),
     "missing face column": FileCase(
-        b"person_id,note\np,1\n", "jobs.csv:1:", "no column face_id, faceId, face_ids or faceIds", "--columns face=NAME"
+        b"person_id,note\np,1\n", "jobs.csv:1:", "no column face_id, faceId, face_ids or faceIds", "--columns face=NAME; only if everything of each person is to be deleted, add --whole-persons"
     ),
     "missing person column": FileCase(b"face_id,user\n1,p\n", "jobs.csv:1:", "no column person_id or personId", "--columns person=user"),
     "other letter case": FileCase(b"PERSON_ID,Face Id\np,1\n", "jobs.csv:1:", "found", "--columns 'person=PERSON_ID,face=Face Id'"),
@@ -190,6 +192,55 @@ REFUSED_FILES = {
     "text after the array": FileCase(b"[]\n\nx" + b" " * 20, "jobs.json:3:", "Extra data after the closing bracket", "program", "jobs.json"),
     "no comma in the array": FileCase(b"[{}\n{}" + b" " * 20 + b"]", "jobs.json:2:", "Expecting ',' or ']'", "program", "jobs.json"),
     "100 000 levels in an array": FileCase(b"[" * 100_000 + b"]" * 100_000, "jobs.json:1:", "nested too deeply", "check", "jobs.json"),
+    "whole persons: a face column": FileCase(
+        HEAD + b"p,1\n", "jobs.csv:1:", 'the header has "face_id", and --whole-persons asks for everything', "leave out --whole-persons", options=WHOLE
+    ),
+    "whole persons: an empty face column": FileCase(
+        HEAD + b"p,\n", "jobs.csv:1:", 'the header has "face_id", and --whole-persons asks for everything', "or delete the column", options=WHOLE
+    ),
+    "whole persons: two face columns": FileCase(
+        b"person_id,face_id,faceIds\np,1,2\n", "jobs.csv:1:", '"face_id" and "faceIds", and --whole-persons', "leave out", options=WHOLE
+    ),
+    "whole persons: a mapped face column": FileCase(
+        b"person_id,Bild\np,1\n", "jobs.csv:1:", 'the header has "Bild", and --whole-persons', "leave out", options=WHOLE | {"columns": {"face": "Bild"}}
+    ),
+    "whole persons: a missing mapped face column": FileCase(
+        b"person_id,note\np,1\n", "jobs.csv:1:", 'no column is named "Bild"', "--columns", options=WHOLE | {"columns": {"face": "Bild"}}
+    ),
+    **{
+        f"whole persons: {name}": FileCase(
+            f"person_id,{name}\np,1\n".encode(),
+            "jobs.csv:1:",
+            f'the column "{name}" may name faces, and --whole-persons asks for everything',
+            "in the place of --whole-persons; if it does not, rename or delete the column",
+            options=WHOLE,
+        )
+        for name in ("faces", "FACE_ID", "Face Id", "faceID", "faceids", "img", "imageId", "photos", "expired_face", "fid", "face-list")
+    },
+    "whole persons: a report of ours": FileCase(
+        f"{','.join(RESULT_COLUMNS)}\n".encode(), "jobs.csv:1:", 'the header has "face_id"', "leave out --whole-persons", options=WHOLE
+    ),
+    "whole persons: no person column": FileCase(
+        b"customer,note\np,\n", "jobs.csv:1:", 'no column person_id or personId for the person IDs; found "customer", "note"', "add --columns person=customer", options=WHOLE
+    ),
+    "whole persons: a missing mapped person column": FileCase(
+        b"customer,note\np,\n", "jobs.csv:1:", 'no column is named "custmer"', "--columns person=customer", options=WHOLE | {"columns": {"person": "custmer"}}
+    ),
+    "whole persons: no header": FileCase(
+        b"ann\nben\n", "jobs.csv:1:", "1 cell that may be an ID: this looks like data", 'such as "person_id" above it', options=WHOLE
+    ),
+    "whole persons: another delimiter": FileCase(
+        b"person_id;note\np;\n", "jobs.csv:1:", 'separated by ";"', "add --delimiter ';'", options=WHOLE
+    ),
+    "whole persons: another delimiter, unknown names": FileCase(
+        b"customer;note\np;\n", "jobs.csv:1:", 'separated by ";"', "add --delimiter ';' --columns person=customer", options=WHOLE
+    ),
+    "whole persons: open quote": FileCase(b'person_id,note\np,"\nq,\n', "jobs.csv:2:", "never closed", "close", options=WHOLE),
+    "whole persons: two open quotes swallowing a row": FileCase(
+        b'person_id,note\np,"open\nq,x\nr,"\n', "jobs.csv:2:", "lines that look like rows", "close the quote", options=WHOLE
+    ),
+    "whole persons: long row": FileCase(b"person_id\np,1\n", "jobs.csv:2:", "too long: it has 2 cells", "in quotes", options=WHOLE),
+    "whole persons: header only": FileCase(b"person_id\n\n", "jobs.csv:", "it holds no jobs", "leave", options=WHOLE),
     "too many carried columns": FileCase(
         HEAD.strip() + b"".join(b",c%d" % n for n in range(2001)) + b"\n", "jobs.csv:1:", "more than 2000 distinct names", "leave out"
     ),
@@ -216,6 +267,25 @@ def test_a_missing_header_is_refused_without_printing_the_ids(
     refusal = refuse(b"person1,31842550077981745\n")
     assert "31842550077981745" not in refusal.cause + refusal.remedy
     assert "person1" not in refusal.cause + refusal.remedy
+
+
+@pytest.mark.parametrize("person", ["cust-118204", "user7", "ann", "b4c9", "personA1", "Kunde"])
+@pytest.mark.parametrize("columns", [{}, {"person": "uid"}])
+def test_a_list_of_persons_without_a_header_does_not_print_them(
+    refuse: Callable[..., InputRefused], person: str, columns: dict[str, str]
+) -> None:
+    refusal = refuse(f"{person}\nother\n".encode(), columns=columns, whole_persons=True)
+    assert person not in refusal.cause + refusal.remedy
+    refusal = refuse(b"cust-118204\nother\n", columns=columns)
+    assert "118204" not in refusal.cause + refusal.remedy
+
+
+def test_whole_persons_is_not_offered_where_a_column_may_hold_the_faces(
+    refuse: Callable[..., InputRefused],
+) -> None:
+    assert "--whole-persons" not in refuse(b"person_id,faces\np,1\n").remedy
+    assert "--whole-persons" not in refuse(b"person_id,Image ID\np,1\n").remedy
+    assert "--whole-persons" not in refuse(b"uid,face_id\np,1\n").remedy
 
 
 REFUSED_FACES = {
@@ -310,6 +380,31 @@ def test_a_bad_person_refuses_its_record(read: Any, written: Any, person: str, r
     assert entries[1][3:7] == (shown, "", reason, "person_id")
 
 
+@pytest.mark.parametrize(
+    ("person", "reason"),
+    [case for case in REFUSED_PERSONS.values() if "\0" not in case[0]],
+    ids=[name for name, case in REFUSED_PERSONS.items() if "\0" not in case[0]],
+)
+def test_a_bad_person_refuses_its_row_in_a_list_of_persons(
+    read: Any, person: str, reason: str
+) -> None:
+    data = f'person_id,note\ngood,\n"{person}",x\ngood,\n'.encode()
+    entries = read(data, whole_persons=True).entries
+    assert [(e.reason, e.whole) for e in entries] == [("", True), (reason, False), ("", True)]
+    shown = person if person.isprintable() else ""
+    assert entries[1][3:7] == (shown, "", reason, "person_id")
+
+
+_NO_FACES = (
+    "no key face_id, faceId, face_ids or faceIds, and none never means all faces; name another key "
+    'with --columns face=KEY, or ask for everything of the person with "faces": "all"'
+)
+_NOT_ALL = (
+    'it must be exactly "all", which asks for everything of the person, and face IDs belong under '
+    "faceIds"
+)
+_EITHER = 'keep the face IDs, or "faces": "all" for everything of the person'
+
 REFUSED_JSON = {
     "float as face": ('{"personId":"p","faceIds":[31842550077981745.0]}', "face ID is a JSON number with a fraction or an exponent, so a program has rounded it: write it as a text in quotes", "faceIds"),
     "exponent as face": ('{"personId":"p","faceId":1e3}', "face ID is a JSON number with a fraction or an exponent, so a program has rounded it: write it as a text in quotes", "faceId"),
@@ -322,8 +417,35 @@ REFUSED_JSON = {
     "null for a list": ('{"personId":"p","faceIds":null}', "faceIds is null; it must be a list of face IDs", "faceIds"),
     "list for one face": ('{"personId":"p","faceId":["1"]}', "faceId is a list; a list of face IDs belongs under faceIds", "faceId"),
     "empty list": ('{"personId":"p","faceIds":[]}', "the list of face IDs is empty, which never means all faces", "faceIds"),
-    "no faces": ('{"personId":"p"}', "no key face_id, faceId, face_ids or faceIds, and none never means all faces; name another key with --columns face=KEY", "faceIds"),
+    "no faces": ('{"personId":"p"}', _NO_FACES, "faceIds"),
     "both spellings of faces": ('{"personId":"p","faceId":"1","faceIds":["2"]}', "both faceId and faceIds are given", "faceIds"),
+    "faces in capitals": ('{"personId":"p","faces":"ALL"}', f"faces is another text; {_NOT_ALL}", "faces"),
+    "faces in another case": ('{"personId":"p","faces":"All"}', f"faces is another text; {_NOT_ALL}", "faces"),
+    "faces with a space": ('{"personId":"p","faces":"all "}', f"faces is another text; {_NOT_ALL}", "faces"),
+    "an empty text as faces": ('{"personId":"p","faces":""}', f"faces is another text; {_NOT_ALL}", "faces"),
+    "a star as faces": ('{"personId":"p","faces":"*"}', f"faces is another text; {_NOT_ALL}", "faces"),
+    "one face as faces": ('{"personId":"p","faces":"1"}', f"faces is another text; {_NOT_ALL}", "faces"),
+    "true as faces": ('{"personId":"p","faces":true}', f"faces is true or false; {_NOT_ALL}", "faces"),
+    "null as faces": ('{"personId":"p","faces":null}', f"faces is null; {_NOT_ALL}", "faces"),
+    "a list as faces": ('{"personId":"p","faces":["1"]}', f"faces is a list; {_NOT_ALL}", "faces"),
+    "all in a list as faces": ('{"personId":"p","faces":["all"]}', f"faces is a list; {_NOT_ALL}", "faces"),
+    "an empty list as faces": ('{"personId":"p","faces":[]}', f"faces is a list; {_NOT_ALL}", "faces"),
+    "an object as faces": ('{"personId":"p","faces":{}}', f"faces is an object; {_NOT_ALL}", "faces"),
+    "a number as faces": ('{"personId":"p","faces":1}', f"faces is a number; {_NOT_ALL}", "faces"),
+    "a fraction as faces": ('{"personId":"p","faces":1.0}', f"faces is a number; {_NOT_ALL}", "faces"),
+    "all faces beside a list": ('{"personId":"p","faces":"all","faceIds":["1"]}', f"both faceIds and faces are given; {_EITHER}", "faces"),
+    "all faces beside one": ('{"faceId":"1","personId":"p","faces":"all"}', f"both faceId and faces are given; {_EITHER}", "faces"),
+    "all faces beside an empty list": ('{"personId":"p","face_ids":[],"faces":"all"}', f"both face_ids and faces are given; {_EITHER}", "faces"),
+    "all faces beside null": ('{"personId":"p","face_id":null,"faces":"all"}', f"both face_id and faces are given; {_EITHER}", "faces"),
+    "another faces beside a list": ('{"personId":"p","faces":3,"faceIds":["1"]}', f"both faceIds and faces are given; {_EITHER}", "faces"),
+    "all faces beside two lists": ('{"personId":"p","faces":"all","faceIds":["1"],"face_ids":["1"]}', f"both faceIds and face_ids and faces are given; {_EITHER}", "faces"),
+    "all faces of nobody": ('{"faces":"all"}', "no key person_id or personId; name another key with --columns person=KEY", "personId"),
+    "all faces of an empty person": ('{"personId":"","faces":"all"}', "person ID is empty", "personId"),
+    "all faces of all": ('{"personId":"*","faces":"all"}', "person ID holds characters other than A-Z, a-z, 0-9, _ and -", "personId"),
+    "all faces of a number": ('{"personId":5,"faces":"all"}', "person ID is a number; it must be a text in quotes", "personId"),
+    "all faces, null as label": ('{"personId":"p","faces":"all","jobId":null}', "job ID is null; it must be a text in quotes", "jobId"),
+    "all faces twice": ('{"personId":"p","faces":"all","faces":"all"}', "the record has a repeated key", ""),
+    "Faces": ('{"personId":"p","Faces":"all"}', _NO_FACES, "faceIds"),
     "no person": ('{"faceIds":["1"]}', "no key person_id or personId; name another key with --columns person=KEY", "personId"),
     "integer as person": ('{"personId":5,"faceIds":["1"]}', "person ID is a number; it must be a text in quotes", "personId"),
     "null as person": ('{"personId":null,"faceIds":["1"]}', "person ID is null; it must be a text in quotes", "personId"),
@@ -351,15 +473,17 @@ REFUSED_JSON = {
 @pytest.mark.parametrize(
     ("record", "reason", "column"), REFUSED_JSON.values(), ids=REFUSED_JSON.keys()
 )
+@pytest.mark.parametrize("options", [{}, WHOLE], ids=["", "whole persons"])
 @pytest.mark.parametrize("name", ["jobs.jsonl", "jobs.json"])
 def test_a_json_record_of_the_wrong_shape_refuses_only_itself(
-    read: Any, name: str, record: str, reason: str, column: str
+    read: Any, *, name: str, options: dict[str, Any], record: str, reason: str, column: str
 ) -> None:
     good = '{"personId":"q","faceIds":["9"]}'
     text = f"{record}\n{good}\n" if name == "jobs.jsonl" else f"[{record},\n{good}]"
-    bad, after = read(text.encode(), name).entries
+    bad, after = read(text.encode(), name, **options).entries
     assert (bad.reason, bad.column, bad.record, bad.line) == (reason, column, 0, 1)
-    assert after == (1, 2, "", "q", "9", "", "", "")
+    assert not bad.whole
+    assert after == (1, 2, "", "q", "9", "", "", "", False)
 
 
 def test_100_000_levels_in_a_line_refuse_the_record(read: Any) -> None:

@@ -112,6 +112,28 @@ def test_short_cuts_change_nothing(
 
 
 @quick
+@given(
+    st.sampled_from(["person_id\n", "note,person_id\r\n", "job_id,personId,x\n"]),
+    table_noise,
+    st.sampled_from(["[A-Za-z0-9_-]{1,32}", "(?s:[^x])+"]),
+)
+def test_short_cuts_change_nothing_in_a_list_of_persons(
+    careful: Callable[..., Result], header: str, noise: str, person_id_pattern: str
+) -> None:
+    data = (header + noise + "\n").encode()
+    options: dict[str, Any] = {
+        "format": "csv",
+        "person_id_pattern": person_id_pattern,
+        "whole_persons": True,
+    }
+    fast, slow = outcome(data, **options), careful(data, **options)
+    assert isinstance(fast, str) == isinstance(slow, str)
+    if not isinstance(fast, str):
+        assert fast == slow
+        assert all(e.whole == (not e.reason) and not e.face_id for e in fast[0])
+
+
+@quick
 @given(headers, table_noise)
 def test_where_pieces_are_cut_changes_nothing(header: str, noise: str) -> None:
     data = (header + noise + "\n").encode()

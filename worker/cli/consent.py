@@ -7,10 +7,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Literal, TypeAlias
 
 from worker.cli import stderr
 from worker.cli.planning import counted
 from worker.errors import FacepurgeError, GateClosed
+from worker.plan import PlanFigures
+
+Noun: TypeAlias = Literal["face", "person"]
+"""What is counted: persons where the number of their faces is not known beforehand."""
 
 
 class Terminated(FacepurgeError):
@@ -33,40 +38,51 @@ def terminating() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def to_be_confirmed(figures: PlanFigures) -> tuple[int, Noun]:
+    """The number somebody has to name before the plan is carried out, and of what it is.
+
+    Persons as soon as there is one of whom everything is to go: nobody knows the faces then.
+    """
+    if figures.whole_persons:
+        return figures.persons, "person"
+    return figures.faces, "face"
+
+
 def obtain(
     plan: Sequence[str],
-    faces: int,
+    count: int,
+    noun: Noun,
     *,
     yes: bool,
     confirm: int | None,
     stdin_is_a_source: bool,
     quiet: bool,
 ) -> None:
-    """Return only when ``faces`` distinct faces may be deleted; shows ``plan`` first.
+    """Return only when what ``count`` of ``noun`` stands for may be deleted; shows ``plan`` first.
 
     Raises ``GateClosed`` without a word, or with one that names another number.
     """
     asks = not yes and confirm is None
     if asks or not quiet:
         stderr.write("plan", *plan)
-    if confirm is not None and confirm != faces:
+    what = counted(count, noun) if noun == "face" else f"faces of {counted(count, noun)}"
+    if confirm is not None and confirm != count:
         raise GateClosed(
-            f"--confirm says {confirm:,}, and the plan has {counted(faces, 'face')}",
+            f"--confirm says {confirm:,}, and the plan has {counted(count, noun)}",
             "look at the plan; the input is not what the number was taken from",
         )
-    if not asks or not faces:
+    if not asks or not count:
         return
     if stdin_is_a_source or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise GateClosed(
-            f"{counted(faces, 'face')} would be deleted, and nobody can be asked here",
-            f"give --confirm {faces} (or --yes, whatever the number)",
+            f"{what} would be deleted, and nobody can be asked here",
+            f"give --confirm {count} (or --yes, whatever the number)",
         )
-    stderr.ask(
-        f"Deletion cannot be undone. To go on, type the number of faces to be deleted ({faces}): "
-    )
+    whose = "faces to be deleted" if noun == "face" else "persons whose faces are to be deleted"
+    stderr.ask(f"Deletion cannot be undone. To go on, type the number of {whose} ({count}): ")
     answer = sys.stdin.readline().strip()
-    if answer.replace(",", "") != str(faces):
+    if answer.replace(",", "") != str(count):
         raise GateClosed(
-            "the number typed is not the number of faces" if answer else "no number was typed",
-            f"start again and type {faces}, or give --confirm {faces}",
+            f"the number typed is not the number of {noun}s" if answer else "no number was typed",
+            f"start again and type {count}, or give --confirm {count}",
         )

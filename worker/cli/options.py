@@ -32,6 +32,11 @@ SETTING_OF: Final = MappingProxyType(
         "max_persons": "max_persons",
         "exclude_from": "exclude_from",
         "allow_oversized_persons": "allow_oversized_persons",
+        "whole_persons": "whole_persons",
+        "delete_person": "delete_person",
+        "max_attempts": "max_attempts",
+        "verify": "verify",
+        "treat_no_person_as_absent": "treat_no_person_as_absent",
         "raised_quota": "raised_quota",
         "allow_endpoint": "allow_endpoint",
         "region": "region",
@@ -49,6 +54,7 @@ _COUNT_AT_MOST = 10**12
 
 _source = partial(click.option, cls=GroupedOption, heading="Source")
 _safety = partial(click.option, cls=GroupedOption, heading="Safety")
+_evidence = partial(click.option, cls=GroupedOption, heading="Evidence")
 _service = partial(click.option, cls=GroupedOption, heading="Service")
 _general = partial(click.option, cls=GroupedOption, heading="General")
 
@@ -79,23 +85,26 @@ source_options = _stack(
 )
 """``format, columns, delimiter``."""
 
+max_delete_option = _safety(
+    "--max-delete",
+    type=Count(1, _COUNT_AT_MOST, "faces"),
+    metavar="N",
+    help="Send nothing if the plan has more than N faces, and stop if whole persons have more.",
+)
+"""``max_delete``."""
+
 plan_safety_options = _stack(
     _safety(
         "--skip-invalid",
         is_flag=True,
         help="Record doubtful rows as invalid and go on, instead of stopping before any call.",
     ),
-    _safety(
-        "--max-delete",
-        type=Count(1, _COUNT_AT_MOST, "faces"),
-        metavar="N",
-        help="Send nothing if the plan has more than N faces.",
-    ),
+    max_delete_option,
     _safety(
         "--max-persons",
         type=Count(1, _COUNT_AT_MOST, "persons"),
         metavar="N",
-        help="Send nothing if the plan has more than N persons.",
+        help="Send nothing if the plan has more than N persons; required for whole persons.",
     ),
     _safety(
         "--exclude-from",
@@ -107,24 +116,74 @@ plan_safety_options = _stack(
         is_flag=True,
         help="Accept more than the documented 20 faces for one person.",
     ),
+    _safety(
+        "--whole-persons",
+        is_flag=True,
+        help="Every row of a table without a face column asks for everything of its person.",
+    ),
+    _safety(
+        "--delete-person",
+        is_flag=True,
+        help="Delete the record of a whole person too, once the faces are gone.",
+    ),
 )
-"""``skip_invalid, max_delete, max_persons, exclude_from, allow_oversized_persons``."""
+"""``skip_invalid, max_delete, max_persons, exclude_from, allow_oversized_persons, whole_persons,
+delete_person``."""
 
 confirmation_options = _stack(
     _safety("--yes", is_flag=True, help="Delete without asking, however many faces there are."),
     _safety(
         "--confirm",
-        type=Count(1, _COUNT_AT_MOST, "faces"),
+        type=Count(1, _COUNT_AT_MOST, "faces or persons"),
         metavar="COUNT",
-        help="Delete without asking, if exactly COUNT distinct faces are to be sent.",
+        help="Delete without asking, if exactly COUNT distinct faces are to be sent; persons, if "
+        "everything of some is to go.",
     ),
 )
 """``yes, confirm``."""
+
+same_run_options = _stack(
+    _safety(
+        "--same-account",
+        is_flag=True,
+        help="The AccessKey changed since the plan, and it is of the same account.",
+    ),
+    _safety(
+        "--swap-explained",
+        is_flag=True,
+        help="A swapped answer stopped this run, and it is known why.",
+    ),
+)
+"""``same_account, swap_explained``."""
 
 dry_run_option = _safety(
     "--dry-run", is_flag=True, help="Do everything but send; wins over every other flag."
 )
 """``dry_run``."""
+
+attempts_option = _evidence(
+    "--max-attempts",
+    type=Count(1, 100, "attempts"),
+    metavar="N",
+    help="Deletions of one face at most; default 3.",
+)
+"""``max_attempts``."""
+
+evidence_options = _stack(
+    attempts_option,
+    _evidence(
+        "--verify",
+        type=Text("WHAT"),
+        metavar="none|sample:N|all",
+        help="Look up again what is gone, for N persons or all, once everything is settled.",
+    ),
+    _evidence(
+        "--treat-no-person-as-absent",
+        is_flag=True,
+        help="Where the service knows no such person, the faces are as wanted: gone.",
+    ),
+)
+"""``max_attempts, verify, treat_no_person_as_absent``."""
 
 service_options = _stack(
     _service("--region", type=Text("REGION"), help="Region of the face library, e.g. cn-shanghai."),

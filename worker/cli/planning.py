@@ -17,7 +17,7 @@ import msgspec
 from worker.cli import stderr, stdout
 from worker.cli.ending import NOTHING_SENT
 from worker.cli.run_directory import REPORT, make_run_directory
-from worker.errors import GateClosed, InputRefused
+from worker.errors import GateClosed, InputRefused, UsageRefused
 from worker.holds import NO_HOLDS, Grammar, Holds, read_holds
 from worker.ledger.draft import LedgerDraft
 from worker.plan import SHOWN_REJECTIONS, PlanFigures, draw_up
@@ -65,6 +65,7 @@ def planned(
         format=settings.format,
         columns=settings.columns,
         delimiter=settings.delimiter,
+        whole_persons=settings.whole_persons,
         person_id_pattern=settings.person_id_pattern,
         face_id_pattern=settings.face_id_pattern,
         max_line_bytes=settings.max_line_bytes,
@@ -100,8 +101,19 @@ def refuse_invalid_rows(plan: Plan, settings: Settings, directory: Path) -> None
     )
 
 
-def check_ceilings(figures: PlanFigures, settings: Settings) -> None:
-    """Refuse a plan that is bigger than somebody allowed. Raises ``GateClosed``."""
+def check_plan(figures: PlanFigures, settings: Settings) -> None:
+    """Refuse a plan that is bigger than somebody allowed, or not what the flags are about.
+
+    Whole persons need a ceiling, because nobody can know beforehand how many faces they have.
+    Raises ``GateClosed``, and ``UsageRefused`` for ``delete_person`` without a whole person.
+    """
+    if settings.delete_person and not figures.whole_persons:
+        raise UsageRefused(
+            "--delete-person would do nothing: the plan has no person of whom everything is to go,"
+            " and the record of any other person is kept",
+            "leave out --delete-person (delete_person), or ask for everything of each person:"
+            ' "faces": "all" in JSON, --whole-persons for a table without a face column',
+        )
     if settings.max_delete and figures.faces > settings.max_delete:
         raise GateClosed(
             f"the plan has {counted(figures.faces, 'face')}, and --max-delete allows"
@@ -113,6 +125,13 @@ def check_ceilings(figures: PlanFigures, settings: Settings) -> None:
             f"the plan has {counted(figures.persons, 'person')}, and --max-persons allows"
             f" {settings.max_persons:,}",
             "check the input; raise --max-persons if the number is right",
+        )
+    if figures.whole_persons and not settings.max_persons:
+        raise GateClosed(
+            f"everything of {counted(figures.whole_persons, 'person')} is to be deleted, and how many"
+            " faces that is nobody knows before; so such a plan needs a ceiling",
+            f"look at the plan; if its number of persons is right, add --max-persons"
+            f" {figures.persons}",
         )
     if figures.oversized_persons and not settings.allow_oversized_persons:
         raise GateClosed(
@@ -141,9 +160,11 @@ def rejection_lines(figures: PlanFigures) -> list[str]:
     return lines
 
 
-def plan_lines(figures: PlanFigures, rate: float, endpoint: str, account: str) -> list[str]:
+def plan_lines(figures: PlanFigures, settings: Settings, endpoint: str, account: str) -> list[str]:
     """The plan as a person reads it before confirming."""
+    rate = settings.rate_per_second
     duration = timedelta(seconds=round(figures.duration_seconds(rate)))
+    about = "at least" if figures.whole_persons else "about"
     repeats = counted(figures.repeats, "repeat")
     empty = counted(figures.blank_lines, "empty line")
     aside = figures.held + figures.conflicts + figures.invalid
@@ -152,8 +173,8 @@ def plan_lines(figures: PlanFigures, rate: float, endpoint: str, account: str) -
     )
     lines = [
         f"  persons   {figures.persons:>12,}",
-        f"  faces     {figures.faces:>12,}",
-        f"  calls     {figures.calls:>12,}   about {duration} at {rate:g} calls/s",
+        *_whole_person_lines(figures, settings),
+        f"  calls     {figures.calls:>12,}   {about} {duration} at {rate:g} calls/s",
         f"  rows      {figures.rows:>12,}   of {counted(figures.records, 'record')}, {repeats}, {empty}",
         f"  set aside {aside:>12,}   {reasons}",
     ]
@@ -167,6 +188,23 @@ def plan_lines(figures: PlanFigures, rate: float, endpoint: str, account: str) -
         lines.append(f"  endpoint  {endpoint}")
     if account:
         lines.append(f"  account   {account}")
+    return lines
+
+
+def _whole_person_lines(figures: PlanFigures, settings: Settings) -> list[str]:
+    """The faces of the plan, and before them the persons whose faces are not in it."""
+    if not figures.whole_persons:
+        return [f"  faces     {figures.faces:>12,}"]
+    gone = "all faces and then the record go" if settings.delete_person else "all faces go"
+    lines = [
+        f"  whole     {figures.whole_persons:>12,}   persons of whom {gone}; how many is not known yet",
+        f"  faces     {figures.faces:>12,}   named in the input, beside those that will be found",
+    ]
+    if settings.max_delete:
+        lines.append(
+            f"  at most   {settings.max_delete:>12,}   faces are deleted, named and found;"
+            " beyond it the run stops"
+        )
     return lines
 
 
@@ -205,16 +243,15 @@ def dry_run(
         planned(settings, specs, run_id, Path(scratch), quiet=quiet) as plan,
     ):
         figures = plan.figures
-        rate = settings.rate_per_second
         if json:
-            document = plan_document(figures, rate, address)
+            document = plan_document(figures, settings.rate_per_second, address)
             stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode())
         else:
-            lines = plan_lines(figures, rate, address, settings.account_id)
+            lines = plan_lines(figures, settings, address, settings.account_id)
             stdout.write("\n".join(["plan", *lines]))
         refuse_invalid_rows(plan, settings, run_directory(settings, run_id))
         stderr.write(*rejection_lines(figures))
-        check_ceilings(figures, settings)
+        check_plan(figures, settings)
         stderr.write(f"{NOTHING_SENT}; this was a dry run")
         return dry_run_exit_code(figures)
 

@@ -12,6 +12,7 @@ from worker.cli import stderr
 from worker.cli.ending import NOTHING_SENT, known
 from worker.cli.options import (
     configuration,
+    evidence_options,
     general_options,
     safety_options,
     sandbox_option,
@@ -30,6 +31,7 @@ EXAMPLES = """\
 facepurge run faces.csv --region cn-shanghai --dry-run
 facepurge run faces.csv --region cn-shanghai --exclude-from holds.txt
 facepurge run 'exports/*.csv.gz' --region cn-shanghai --confirm 120431
+facepurge run persons.csv --region cn-shanghai --whole-persons --max-persons 12 --confirm 12
 cat jobs.jsonl | facepurge run - --sandbox --yes"""
 
 
@@ -37,6 +39,7 @@ cat jobs.jsonl | facepurge run - --sandbox --yes"""
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @source_options
 @safety_options
+@evidence_options
 @service_options
 @sandbox_option
 @general_options
@@ -58,12 +61,14 @@ def run(
     """Delete the faces that SOURCE... names, and report what became of each.
 
     SOURCE is a file, a glob, or - for standard input: csv, tsv, jsonl or json, also compressed.
+    Whoever is to be forgotten altogether is named as such: "faces": "all" in JSON, --whole-persons.
     Nothing is sent before all of it was read and checked, the plan is on disk, and you said yes.
     """
     from worker import telemetry  # noqa: PLC0415 (start-up: --help needs none of these)
     from worker.cli import consent, planning, purge  # noqa: PLC0415
     from worker.cli.concluding import conclude_run  # noqa: PLC0415
     from worker.cli.run_directory import made_run_directory, new_run_id  # noqa: PLC0415
+    from worker.model import Verb  # noqa: PLC0415
 
     with ExitStack() as ours:
         with known(NOTHING_SENT), consent.terminating():
@@ -79,20 +84,22 @@ def run(
                 return planning.dry_run(settings, sources, run_id, address, json=json, quiet=quiet)
             # Before a long manifest is read: whoever cannot sign has nothing to wait for.
             account = purge.SANDBOX_NAME if sandbox else purge.account_of(settings)
+            if not sandbox:
+                settings = purge.as_calibrated(settings, account, address)
             run_dir = planning.run_directory(settings, run_id)
             ours.enter_context(made_run_directory(run_dir))
             with planning.planned(settings, sources, run_id, run_dir, quiet=quiet) as plan:
                 planning.refuse_invalid_rows(plan, settings, run_dir)
-                planning.check_ceilings(plan.figures, settings)
+                planning.check_plan(plan.figures, settings)
+                count, noun = consent.to_be_confirmed(plan.figures)
                 consent.obtain(
                     [
-                        *planning.plan_lines(
-                            plan.figures, settings.rate_per_second, address, account
-                        ),
+                        *planning.plan_lines(plan.figures, settings, address, account),
                         *([f"  note      {note}"] if note else []),
                         *planning.rejection_lines(plan.figures),
                     ],
-                    plan.figures.faces,
+                    count,
+                    noun,
                     yes=yes or sandbox,
                     confirm=confirm,
                     stdin_is_a_source="-" in sources,
@@ -107,7 +114,7 @@ def run(
                     address=address,
                     rehearsal=sandbox,
                 )
-        return conclude_run(run_dir, settings, json=json, quiet=quiet)
+        return conclude_run(run_dir, settings, Verb.RUN, json=json, quiet=quiet)
 
 
 def _seal(
@@ -143,6 +150,7 @@ def _seal(
             "rehearsal": rehearsal,
             "settings": msgspec.to_builtins(settings),
             "persons": figures.persons,
+            "whole_persons": figures.whole_persons,
             "faces": figures.faces,
             "calls": figures.calls,
             "repeats": figures.repeats,

@@ -55,7 +55,6 @@ class IdGrammar:
 
     def __init__(self, kind: Literal["person", "face"], pattern: str, *, documented: bool) -> None:
         self._kind = kind
-        self._pattern = pattern
         self._documented = documented
         self._match = re.compile(pattern, re.ASCII).fullmatch
         self._match_lines = re.compile(f"(?:(?:{pattern})\n)*+", re.ASCII).fullmatch
@@ -115,7 +114,7 @@ def _why_characters(text: str) -> str:
         return "holds a control character such as a tab or a line break"
     if "Cf" in categories:
         return "holds an invisible format character (zero width, direction or byte order mark)"
-    if categories & {"Zl", "Zp"} or any(c.isspace() and c != " " for c in text):
+    if any(c.isspace() and c != " " for c in text):
         return "holds a non-breaking or other special space"
     if text.strip(" ") != text:
         return "has spaces around it; IDs are never trimmed: remove them from the input"

@@ -18,6 +18,9 @@ class SourceOptions:
     columns: dict[str, str] = field(default_factory=dict)
     """``person``, ``face``, ``job`` to the name used by the source's header or keys."""
     delimiter: str = ""
+    whole_persons: bool = False
+    """Whether a table without a face column asks for everything of each person it names; JSON
+    records say so themselves (``"faces": "all"``)."""
     person_id_pattern: str = "[A-Za-z0-9_-]{1,32}"
     face_id_pattern: str = "[0-9]{1,32}"
     max_line_bytes: int = 8 * 1024 * 1024

@@ -17,14 +17,24 @@ from worker.sources.records import (
     Unreadable,
     entries_of,
     refused_record,
+    whole_person,
 )
-from worker.sources.roles import ROLES, SEVERAL_FACES, SINGLE_FACE, Role, RoleNames
+from worker.sources.roles import (
+    ROLES,
+    SEVERAL_FACES,
+    SINGLE_FACE,
+    WHOLE_KEY,
+    WHOLE_VALUE,
+    Role,
+    RoleNames,
+)
 
 TOO_DEEP = f"the record is nested deeper than {MAX_DEPTH} levels"
 
 # Records of one program share their keys; what varies is looked at anew each time.
 _LAYOUTS_KEPT = 100
 _KEYS_KEPT = 100
+_ASKED = f'"{WHOLE_KEY}": "{WHOLE_VALUE}"'
 _SURROGATE = "the record holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"
 
 
@@ -35,6 +45,8 @@ class _Layout:
     person: int | None
     face: int | None
     job: int | None
+    whole: int | None
+    """Where the key is that asks for everything of the person, in place of ``face``."""
     columns: IdColumns
     carried: tuple[tuple[int, str], ...]
     """Position and encoded key of each other member."""
@@ -79,7 +91,8 @@ class JsonRecords:
             reason, column = _shape_defect(value, layout)
         if reason:
             return [refused_record(head, _id_text(person), reason, column)]
-        assert layout.face is not None
+        if layout.face is None:
+            return [whole_person(head, person, layout.columns, self._grammars)]
         named = value[layout.face][1]
         faces = [_face(item) for item in named] if type(named) is list else [_face(named)]
         return entries_of(head, person, faces, layout.columns, self._grammars)
@@ -104,15 +117,19 @@ class JsonRecords:
     def _lay_out(self, keys: tuple[str, ...], line: int) -> _Layout:
         found: dict[Role, str] = {}
         reason = column = ""
+        whole = self._columns.has_whole_key(keys)
         for role in reversed(ROLES):
             present = self._columns.present(role, keys)
-            if len(present) > 1:
+            if role == "face" and whole and present:
+                reason, column = _both(*sorted(present), WHOLE_KEY), WHOLE_KEY
+                whole = False
+            elif len(present) > 1:
                 reason, column = f"both {' and '.join(sorted(present))} are given", present[1]
             elif present:
                 found[role] = present[0]
-            elif role != "job":
+            elif role == "person" or (role == "face" and not whole):
                 reason, column = self._missing(role), self._columns.accepted(role)[-1]
-        roles = set(found.values())
+        roles = {*found.values(), *((WHOLE_KEY,) if whole else ())}
         others = [(i, key) for i, key in enumerate(keys) if key not in roles]
         # Keys with half a surrogate pair have no place in a report: their record is refused.
         self._carried_names.add([key for _, key in others if is_encodable(key)], line)
@@ -120,6 +137,7 @@ class JsonRecords:
             person=keys.index(found["person"]) if "person" in found else None,
             face=keys.index(found["face"]) if "face" in found else None,
             job=keys.index(found["job"]) if "job" in found else None,
+            whole=keys.index(WHOLE_KEY) if whole else None,
             columns=IdColumns(found.get("person", ""), found.get("face", "")),
             carried=tuple((i, encode_basestring(key)) for i, key in others),
             reason=reason,
@@ -130,7 +148,17 @@ class JsonRecords:
         flag = f"name another key with --columns {role}=KEY"
         if role == "person":
             return f"no key {self._columns.expected(role)}; {flag}"
-        return f"no key {self._columns.expected(role)}, and none never means all faces; {flag}"
+        return (
+            f"no key {self._columns.expected(role)}, and none never means all faces; {flag}, or ask "
+            f"for everything of the person with {_ASKED}"
+        )
+
+
+def _both(*keys: str) -> str:
+    return (
+        f"both {' and '.join(keys)} are given; keep the face IDs, or {_ASKED} for everything of the "
+        "person"
+    )
 
 
 def _carried(members: Sequence[tuple[str, Any]], layout: _Layout) -> str:
@@ -150,17 +178,12 @@ def _label(value: Any) -> str:
 def _shape_defect(members: Sequence[tuple[str, Any]], layout: _Layout) -> tuple[str, str]:
     """Why the values of a record with the right keys have the wrong types, and the key at fault."""
     assert layout.person is not None
-    assert layout.face is not None
     person_key, person = members[layout.person]
     if type(person) is not str:
         return f"person ID is {_type_name(person)}; it must be a text in quotes", person_key
-    face_key, faces = members[layout.face]
-    if face_key in SEVERAL_FACES and type(faces) is not list:
-        return f"{face_key} is {_type_name(faces)}; it must be a list of face IDs", face_key
-    if face_key in SINGLE_FACE and type(faces) is list:
-        return f"{face_key} is a list; a list of face IDs belongs under faceIds", face_key
-    if type(faces) is list and not faces:
-        return "the list of face IDs is empty, which never means all faces", face_key
+    defect = _faces_defect(members, layout)
+    if defect[0]:
+        return defect
     if layout.job is not None:
         job_key, label = members[layout.job]
         if not isinstance(label, str) or type(label) is Real:
@@ -168,6 +191,31 @@ def _shape_defect(members: Sequence[tuple[str, Any]], layout: _Layout) -> tuple[
         if not is_encodable(label):
             return _SURROGATE, job_key
     return "", ""
+
+
+def _faces_defect(members: Sequence[tuple[str, Any]], layout: _Layout) -> tuple[str, str]:
+    if layout.face is None:
+        assert layout.whole is not None
+        asked = members[layout.whole][1]
+        if type(asked) is str and asked == WHOLE_VALUE:
+            return "", ""
+        return _not_all(asked), WHOLE_KEY
+    face_key, faces = members[layout.face]
+    if face_key in SEVERAL_FACES and type(faces) is not list:
+        return f"{face_key} is {_type_name(faces)}; it must be a list of face IDs", face_key
+    if face_key in SINGLE_FACE and type(faces) is list:
+        return f"{face_key} is a list; a list of face IDs belongs under faceIds", face_key
+    if type(faces) is list and not faces:
+        return "the list of face IDs is empty, which never means all faces", face_key
+    return "", ""
+
+
+def _not_all(value: Any) -> str:
+    found = "another text" if type(value) is str else _type_name(value)
+    return (
+        f'{WHOLE_KEY} is {found}; it must be exactly "{WHOLE_VALUE}", which asks for everything of '
+        "the person, and face IDs belong under faceIds"
+    )
 
 
 def _face(value: Any) -> str | Unreadable:

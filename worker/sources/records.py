@@ -50,6 +50,16 @@ def refused_record(head: RecordHead, person_id: str, reason: str, column: str) -
     )
 
 
+def whole_person(head: RecordHead, person_id: str, columns: IdColumns, grammars: Grammars) -> Entry:
+    """The single entry of a record that asks for everything of its person."""
+    defect = grammars.person.defect(person_id)
+    if defect:
+        return refused_record(head, person_id, defect, columns.person)
+    return new_entry(
+        (head.record, head.line, head.label, person_id, "", "", "", head.carried, True)
+    )
+
+
 def entries_of(
     head: RecordHead,
     person_id: str,
@@ -73,6 +83,8 @@ def entries_of(
             shown, column = printable(text), columns.face
         else:
             shown, column = text, ""
-        entries.append(new_entry((record, line, label, person_id, shown, reason, column, carried)))
+        entries.append(
+            new_entry((record, line, label, person_id, shown, reason, column, carried, False))
+        )
         carried = ""
     return entries

@@ -16,6 +16,12 @@ ROLES: tuple[Role, ...] = ("person", "face", "job")
 SINGLE_FACE = ("face_id", "faceId")
 SEVERAL_FACES = ("face_ids", "faceIds")
 
+WHOLE_KEY = "faces"
+"""The key of a JSON record that asks for everything of its person, in place of face IDs."""
+
+WHOLE_VALUE = "all"
+"""The only value of that key; any other is refused."""
+
 _ACCEPTED: dict[Role, tuple[str, ...]] = {
     "person": ("person_id", "personId"),
     "face": SINGLE_FACE + SEVERAL_FACES,
@@ -27,6 +33,8 @@ _SUSPECTS: dict[Role, str] = {
     "face": r"face|img|image|photo|picture|fid|pic",
     "job": r"job|request|ticket|case",
 }
+
+_FACE_WORD = re.compile(r"(?:face|img|image|photo|picture|pic)s?(?:ids?)?|fids?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +52,28 @@ class RoleNames:
         accepted = self.accepted(role)
         return [name for name in names if name in accepted]
 
+    def has_whole_key(self, keys: Sequence[str]) -> bool:
+        """Whether ``faces`` is among ``keys``, unless ``--columns`` gives it another meaning."""
+        return WHOLE_KEY in keys and WHOLE_KEY not in self.columns.values()
+
+    def face_like(self, names: Sequence[str]) -> list[str]:
+        """Those of ``names`` that may hold face IDs, whatever they are called; for a table."""
+        others = {name for role in ("person", "job") for name in self.present(role, names)}
+        return [name for name in names if name not in others and _is_face_like(name)]
+
     def expected(self, role: Role) -> str:
         """For a message: ``person_id or personId``."""
         *most, last = self.accepted(role)
         return f"{', '.join(most)} or {last}" if most else last
 
 
-def columns_flag(names: Sequence[str], roles: RoleNames) -> str:
+def columns_flag(
+    names: Sequence[str], roles: RoleNames, wanted: Sequence[Role] = ("person", "face")
+) -> str:
     """The ``--columns`` flag to add for ``names``, with the best guesses that they allow."""
     chosen: dict[Role, str] = {}
     missing: list[Role] = []
-    for role in ("person", "face"):
+    for role in wanted:
         present = roles.present(role, names)
         if present and roles.columns.get(role) is None:
             chosen[role] = ""  # Found by its own name: nothing to say about it.
@@ -65,17 +84,23 @@ def columns_flag(names: Sequence[str], roles: RoleNames) -> str:
     taken = {name for role in ROLES for name in roles.present(role, names)}
     free = [name for name in names if name and name not in taken]
     for role in missing:
-        guess = _guess(role, free)
-        if guess:
-            free.remove(guess)
-        chosen[role] = guess or "NAME"
+        guessed = guess(role, free)
+        if guessed:
+            free.remove(guessed)
+        chosen[role] = guessed or "NAME"
     if roles.columns.get("job") in names:
         chosen["job"] = roles.columns["job"]
     value = ",".join(f"{role}={chosen[role]}" for role in ROLES if chosen.get(role))
     return f"--columns {shlex.quote(value)}"
 
 
-def _guess(role: Role, names: Sequence[str]) -> str:
+def _is_face_like(name: str) -> bool:
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    return any(_FACE_WORD.fullmatch(word.casefold()) for word in words)
+
+
+def guess(role: Role, names: Sequence[str]) -> str:
+    """The one of ``names`` that most likely has ``role``, or ``""``."""
     plain = {re.sub(r"[\W_]+", "", name).casefold(): name for name in reversed(names)}
     wanted = [re.sub("_", "", name).casefold() for name in _ACCEPTED[role]]
     for candidate in (*wanted, *difflib.get_close_matches(wanted[0], list(plain), 1, 0.75)):

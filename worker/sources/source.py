@@ -108,7 +108,14 @@ class JobSource:
             return JsonLinesReader(blocks, place, records)
         delimiter = self._options.delimiter or ("\t" if format_ == "tsv" else ",")
         cells = CellReader(blocks, place, delimiter, cap)
-        return TableReader(cells, place, RoleNames(self._options.columns), self._grammars, names)
+        return TableReader(
+            cells,
+            place,
+            RoleNames(self._options.columns),
+            self._grammars,
+            names,
+            whole_persons=self._options.whole_persons,
+        )
 
     def _check_compression(self, head: bytes) -> None:
         signature = recognise(head)

@@ -12,8 +12,21 @@ from worker.sources.carried import CarriedNames
 from worker.sources.cells import CellReader, Rows
 from worker.sources.header import Header, read_header
 from worker.sources.place import Place
-from worker.sources.records import Grammars, IdColumns, RecordHead, entries_of, new_entry
+from worker.sources.records import (
+    Grammars,
+    IdColumns,
+    RecordHead,
+    Unreadable,
+    entries_of,
+    new_entry,
+    whole_person,
+)
 from worker.sources.roles import RoleNames
+
+_LINE_OF_A_PERSON = (
+    "face ID is empty, as on the line of a report that is about a whole person: what is open there "
+    "is settled in its own run (facepurge resume or retry), or the person is asked for anew"
+)
 
 # What our reports put in front of a text cell that a spreadsheet would run.
 _NEUTRALISED = re.compile(r"'(?=\s*[=+\-@＝＋－＠])")
@@ -29,12 +42,15 @@ class TableReader:
         columns: RoleNames,
         grammars: Grammars,
         carried_names: CarriedNames,
+        *,
+        whole_persons: bool = False,
     ) -> None:
         self._cells = cells
         self._place = place
         self._columns = columns
         self._grammars = grammars
         self._carried_names = carried_names
+        self._whole_persons = whole_persons
         self.records = 0
 
     @property
@@ -47,17 +63,24 @@ class TableReader:
         if names is None:
             return
         line = self._cells.header_line
-        header = read_header(names, line, self._place, self._columns, self._cells.delimiter)
+        header = read_header(
+            names,
+            line,
+            self._place,
+            self._columns,
+            self._cells.delimiter,
+            whole_persons=self._whole_persons,
+        )
         self._carried_names.add([header.names[i] for i in header.carried], line)
-        last = max(header.person, header.face)
+        last = max(header.person, header.face or 0)
 
         def looks_like_row(cells: list[str]) -> bool:
             return (
                 len(cells) > last
                 and self._grammars.person.accepts_all((cells[header.person],))
-                and all(
-                    self._grammars.face.accepts_all((f,))
-                    for f in _faces(cells[header.face], header)
+                and (
+                    header.face is None
+                    or self._grammars.face.accepts_all(_parts(cells[header.face], header))
                 )
             )
 
@@ -67,12 +90,8 @@ class TableReader:
 
     def entries(self, rows: Rows, header: Header) -> list[Entry]:
         """The entries of ``rows``, which count as records from here on."""
-        persons, faces = rows.columns[header.person], rows.columns[header.face]
-        single = not header.several or ";" not in "".join(faces)
-        if (
-            single
-            and self._grammars.person.accepts_all(persons)
-            and self._grammars.face.accepts_all(faces)
+        if self._grammars.person.accepts_all(rows.columns[header.person]) and (
+            header.face is None or self._accepts_faces(rows.columns[header.face], header)
         ):
             made = self._good_entries(rows, header)
         else:
@@ -80,8 +99,13 @@ class TableReader:
         self.records += len(rows.lines)
         return made
 
+    def _accepts_faces(self, cells: list[str], header: Header) -> bool:
+        """Whether every cell holds one good face."""
+        single = not header.several or ";" not in "".join(cells)
+        return single and self._grammars.face.accepts_all(cells)
+
     def _good_entries(self, rows: Rows, header: Header) -> list[Entry]:
-        """The entries of rows that each hold one good person and one good face."""
+        """The entries of rows that each hold one good person, and one good face or no column."""
         numbers = range(self.records, self.records + len(rows.lines))
         return list(
             map(
@@ -91,10 +115,11 @@ class TableReader:
                     rows.lines,
                     self._labels(rows, header),
                     rows.columns[header.person],
-                    rows.columns[header.face],
+                    repeat("") if header.face is None else rows.columns[header.face],
                     repeat(""),
                     repeat(""),
                     self._carried(rows, header),
+                    repeat(header.face is None),
                     # repeat() has no end, so the shortest ends it: all others are equally long.
                     strict=False,
                 ),
@@ -103,21 +128,26 @@ class TableReader:
 
     def judged_entries(self, rows: Rows, header: Header) -> list[Entry]:
         """The entries of any rows, one by one, with reasons; equal to the others where both apply."""
-        columns = IdColumns(header.names[header.person], header.names[header.face])
+        columns = IdColumns(
+            header.names[header.person], "" if header.face is None else header.names[header.face]
+        )
         judged: list[Entry] = []
         for record, (line, label, person, cell, carried) in enumerate(
             zip(
                 rows.lines,
                 self._labels(rows, header),
                 rows.columns[header.person],
-                rows.columns[header.face],
+                repeat("") if header.face is None else rows.columns[header.face],
                 self._carried(rows, header),
                 strict=False,
             ),
             self.records,
         ):
             head = RecordHead(record, line, label, carried)
-            judged += entries_of(head, person, _faces(cell, header), columns, self._grammars)
+            if header.face is None:
+                judged.append(whole_person(head, person, columns, self._grammars))
+            else:
+                judged += entries_of(head, person, _faces(cell, header), columns, self._grammars)
         return judged
 
     def _labels(self, rows: Rows, header: Header) -> Iterable[str]:
@@ -134,8 +164,14 @@ class TableReader:
         return map(template.__mod__, zip(*columns, strict=True))
 
 
-def _faces(cell: str, header: Header) -> Sequence[str]:
-    return cell.split(";") if header.several else (cell,)
+def _faces(cell: str, header: Header) -> Sequence[str | Unreadable]:
+    if header.report and not cell:
+        return (Unreadable("", _LINE_OF_A_PERSON),)
+    return _parts(cell, header)
+
+
+def _parts(cell: str, header: Header) -> list[str]:
+    return cell.split(";") if header.several else [cell]
 
 
 def _texts(column: list[str], header: Header) -> list[str]:
