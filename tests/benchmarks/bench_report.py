@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.model import Outcome, SourceSummary, StopReason
-from worker.report.interface import CallFigures, Line, RunHeader, Session
+from worker.model import Outcome, SourceSummary, StopReason, Verb
+from worker.report.interface import CallFigures, Line, RunHeader, Session, Verification
 from worker.report.writing import write_report
 
 START_US = 1_767_225_600_000_000
@@ -44,6 +44,7 @@ class GeneratedBooks:
             rehearsal=True,
             settings={"rate_per_second": 19.8},
             persons=self.count // 4,
+            whole_persons=0,
             faces=self.count,
             calls=self.count // 4,
             repeats=0,
@@ -55,7 +56,7 @@ class GeneratedBooks:
         return [SourceSummary("big.csv", "csv", "0" * 64, 1, 1, 1, 0, ("region", "note"))]
 
     def sessions(self) -> list[Session]:
-        return [Session(START_US, START_US + 1, StopReason.FINISHED, "", {"quota": 1.0})]
+        return [Session(Verb.RUN, START_US, START_US + 1, StopReason.FINISHED, "", {"quota": 1.0})]
 
     def lines(self) -> Iterator[Line]:
         for number in range(self.count):
@@ -77,6 +78,12 @@ class GeneratedBooks:
                 duplicate_of="",
                 carried=f'{{"region":"eu-{number % 7}","note":"row {number}"}}',
             )
+
+    def found_lines(self) -> int:
+        return 0
+
+    def verification(self) -> Verification:
+        return Verification(0, 0)
 
     def call_figures(self) -> list[CallFigures]:
         return [CallFigures("DeleteFaces", self.count // 4, self.count // 4, 0, 0)]

@@ -28,7 +28,7 @@ from unittest.mock import patch
 import aiohttp
 
 from tests.core.rig import client_of, draft_run, opened_ledger, persons, pipeline_of, rows
-from worker.pacing import Pacer
+from worker.pacing import Pacers
 from worker.sandbox.keys import SANDBOX_ACCESS_KEY_ID, SANDBOX_ACCESS_KEY_SECRET
 from worker.settings import Settings
 
@@ -149,9 +149,9 @@ class ColdConnector(aiohttp.TCPConnector):
 
 
 async def waves(directory: Path, url: str, counts: Sequence[int]) -> None:
-    """Runs one after the other through one pacer, with an idle pause between them."""
-    pacer = Pacer(Settings().rate_per_second, outage_limit_seconds=60)
-    async with client_of(url, pacer) as client:
+    """Runs one after the other through the same pacers, with an idle pause between them."""
+    pacers = Pacers(Settings().rate_per_second, outage_limit_seconds=60, shared=False)
+    async with client_of(url, pacers) as client:
         done = 0
         for number, count in enumerate(counts):
             if number:
@@ -160,7 +160,7 @@ async def waves(directory: Path, url: str, counts: Sequence[int]) -> None:
             draft_run(run_dir, [rows(persons(done + count)[done:])])
             done += count
             async with opened_ledger(run_dir) as ledger:
-                await pipeline_of(ledger, client, pacer).run()
+                await pipeline_of(ledger, client, pacers).run()
 
 
 def measured(name: str, seen: Seen) -> bool:

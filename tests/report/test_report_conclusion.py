@@ -2,162 +2,155 @@ from __future__ import annotations
 
 import pytest
 
-from tests.report.fake_books import FakeBooks, concluded, line, session
+from tests.report.fake_books import (
+    UNVERIFIED,
+    FakeBooks,
+    concluded,
+    line,
+    outcomes,
+    person_line,
+    session,
+)
 from worker.model import Outcome, StopReason
-from worker.report.closing import last_line, summary_lines
-from worker.report.interface import CallFigures
+from worker.report.interface import Line, Verification
 
-
-def books(
-    *outcomes: str, reason: StopReason | None = StopReason.FINISHED, rows: int = -1
-) -> FakeBooks:
-    lines = [line(number, outcome=outcome) for number, outcome in enumerate(outcomes)]
-    return FakeBooks(lines, reads=[session(reason)] if reason else [], rows=rows)
+VERIFIED = Verification(asked=2, answered=2)
 
 
 @pytest.mark.parametrize(
     ("case", "code"),
     [
-        (books("deleted", "absent", "held"), 0),
-        (books("held"), 0),
-        (books("deleted", "refused"), 4),
-        (books("deleted", "present"), 4),
-        (books("deleted", "no_person"), 4),
-        (books("deleted", "invalid"), 4),
-        (books("deleted", "conflict"), 4),
-        (books("refused", "unknown"), 5),
-        (books("refused", "unsent"), 5),
-        (books("deleted", "unsent", reason=StopReason.OUTAGE), 5),
-        (books("deleted", "unknown", reason=StopReason.KILLED), 5),
-        (books("deleted", reason=StopReason.KILLED), 0),
-        (books("unsent", reason=None), 5),
-        (books("deleted", "unsent", reason=StopReason.SIGINT), 130),
-        (books("deleted", "unsent", reason=StopReason.SIGTERM), 143),
-        (books("deleted", "unsent", reason=StopReason.FATAL), 7),
-        (books("refused", "unsent", reason=StopReason.BREAKER), 7),
-        (books("unsent", reason=StopReason.LEDGER), 7),
-        (books("unsent", reason=StopReason.HOLDS), 7),
-        (books("deleted", rows=2), 1),
-        (books("deleted", rows=2, reason=StopReason.FATAL), 1),
-        (books("deleted", "a_new_word"), 1),
+        (outcomes("deleted", "absent", "held"), 0),
+        (outcomes("held"), 0),
+        (outcomes("deleted", "refused"), 4),
+        (outcomes("deleted", "present"), 4),
+        (outcomes("deleted", "no_person"), 4),
+        (outcomes("deleted", "invalid"), 4),
+        (outcomes("deleted", "conflict"), 4),
+        (outcomes("refused", "unknown"), 5),
+        (outcomes("refused", "unsent"), 5),
+        (outcomes("deleted", "unsent", reason=StopReason.OUTAGE), 5),
+        (outcomes("deleted", reason=StopReason.OUTAGE), 5),
+        (outcomes("deleted", "unknown", reason=StopReason.KILLED), 5),
+        (outcomes("deleted", reason=StopReason.KILLED), 0),
+        (outcomes("unsent", reason=None), 5),
+        (outcomes("deleted", "unsent", reason=StopReason.LIMIT), 8),
+        (outcomes("deleted", "unsent", reason=StopReason.SIGINT), 130),
+        (outcomes("deleted", "unsent", reason=StopReason.SIGTERM), 143),
+        (outcomes("deleted", "unsent", reason=StopReason.FATAL), 7),
+        (outcomes("refused", "unsent", reason=StopReason.BREAKER), 7),
+        (outcomes("unsent", reason=StopReason.LEDGER), 7),
+        (outcomes("unsent", reason=StopReason.HOLDS), 7),
+        (outcomes("deleted", rows=2), 1),
+        (outcomes("deleted", rows=2, reason=StopReason.FATAL), 1),
+        (outcomes("deleted", "a_new_word"), 1),
     ],
 )
 def test_the_exit_code(case: FakeBooks, code: int) -> None:
     assert concluded(case).exit_code == code
 
 
-def test_a_face_that_is_there_again_outranks_what_is_left() -> None:
-    again = FakeBooks(
-        [line(0, outcome="present", code="reappeared"), line(1, outcome="unknown", code="")]
-    )
-    assert concluded(again).exit_code == 6
-    assert "1 deleted face there again" in last_line(concluded(again), "runs/r")
+PRESENT = line(0, outcome="present", code="still_listed")
+AGAIN = line(1, outcome="present", code="reappeared")
+FACES_AGAIN = person_line(2, outcome="present", code="reappeared")
+STILL_WITH_FACES = person_line(3, outcome="present", code="still_listed")
+NOT_REMOVED = person_line(4, outcome="present", code="not_removed")
+
+
+@pytest.mark.parametrize(
+    ("given", "verified", "code"),
+    [
+        (PRESENT, UNVERIFIED, 4),
+        (PRESENT, VERIFIED, 6),
+        (AGAIN, UNVERIFIED, 6),
+        (AGAIN, VERIFIED, 6),
+        (FACES_AGAIN, UNVERIFIED, 6),
+        (FACES_AGAIN, VERIFIED, 6),
+        (STILL_WITH_FACES, UNVERIFIED, 4),
+        (STILL_WITH_FACES, VERIFIED, 6),
+        (NOT_REMOVED, UNVERIFIED, 4),
+        (NOT_REMOVED, VERIFIED, 4),
+        (line(0), VERIFIED, 0),
+        (line(0, outcome="deleted", code="reappeared"), VERIFIED, 0),
+    ],
+)
+def test_a_run_never_ends_quietly_with_what_is_there_again_or_after_a_verification(
+    given: Line, verified: Verification, code: int
+) -> None:
+    books = FakeBooks([given], verified=verified)
+    assert concluded(books).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (StopReason.FINISHED, 6),
+        (StopReason.OUTAGE, 6),
+        (StopReason.KILLED, 6),
+        (StopReason.LIMIT, 8),
+        (StopReason.SIGTERM, 143),
+        (StopReason.SWAPPED, 7),
+    ],
+)
+def test_what_outranks_a_face_that_is_there_again(reason: StopReason, code: int) -> None:
+    lines = [AGAIN, line(2, outcome="unknown", code=""), line(3, outcome="refused", code="400")]
+    assert concluded(FakeBooks(lines, reads=[session(reason)])).exit_code == code
+
+
+def test_no_person_is_wanted_where_the_settings_say_so() -> None:
+    nobody = outcomes("deleted", "no_person")
+    nobody.treat_no_person_as_absent = True
+    conclusion = concluded(nobody)
+    assert (conclusion.exit_code, conclusion.failed) == (0, 0)
+    assert set(conclusion.tally.remedies.values()) == {0}
+    nobody.treat_no_person_as_absent = False
+    conclusion = concluded(nobody)
+    assert (conclusion.exit_code, conclusion.failed) == (4, 1)
+    assert conclusion.tally.remedies["data"] == 1
 
 
 def test_only_the_last_session_counts() -> None:
-    resumed = books("deleted")
+    resumed = outcomes("deleted")
     resumed.reads = [session(StopReason.SIGINT), session()]
     assert concluded(resumed).exit_code == 0
 
 
+def test_the_lines_add_up_to_the_rows_and_what_was_found() -> None:
+    found = FakeBooks([line(0, face_id="1"), line(0, face_id="2"), person_line(0)], found=2)
+    conclusion = concluded(found)
+    assert conclusion.books_balance
+    assert (conclusion.rows, conclusion.found_lines, found.header().rows) == (3, 2, 1)
+    found.found, found.rows = 1, 1
+    assert (concluded(found).books_balance, concluded(found).exit_code) == (False, 1)
+
+
 def test_distinct_faces_leave_out_repeats_and_lines_without_a_face() -> None:
-    conclusion = concluded(
+    tally = concluded(
         FakeBooks(
             [line(0), line(1, duplicate_of="in.csv:2"), line(2, outcome="invalid", face_id="")]
         )
-    )
-    assert conclusion.lines[Outcome.DELETED] == 2
-    assert conclusion.faces[Outcome.DELETED] == 1
-    assert conclusion.lines[Outcome.INVALID] == 1
-    assert conclusion.faces[Outcome.INVALID] == 0
-    assert set(conclusion.lines) == set(Outcome)
+    ).tally
+    assert tally.lines[Outcome.DELETED] == 2
+    assert tally.faces[Outcome.DELETED] == 1
+    assert tally.lines[Outcome.INVALID] == 1
+    assert tally.faces[Outcome.INVALID] == 0
+    assert tally.whole_persons == dict.fromkeys(Outcome, 0)
+    assert set(tally.lines) == set(Outcome)
 
 
-@pytest.mark.parametrize(
-    ("case", "said"),
-    [
-        (
-            books("deleted"),
-            (
-                "1 face deleted; finished, every face is gone; to see the report type: less"
-                " 'my runs/r'/report/summary.json"
-            ),
-        ),
-        (
-            books("deleted", "deleted", "absent", "refused"),
-            (
-                "2 faces deleted, 1 found absent; finished with 1 refused; to see why type: less"
-                " 'my runs/r'/report/failures.csv"
-            ),
-        ),
-        (
-            books("deleted", "invalid"),
-            (
-                "1 face deleted; finished with 1 invalid; to see why type: less"
-                " 'my runs/r'/report/rejected.csv"
-            ),
-        ),
-        (
-            books("deleted", "unsent", reason=StopReason.SIGINT),
-            (
-                "1 face deleted; stopped: it was interrupted (SIGINT); to go on type: facepurge"
-                " resume 'my runs/r'"
-            ),
-        ),
-        (
-            books("unknown"),
-            "0 faces deleted; finished with 1 unknown; whether the unknown ones are gone was not established: look them up before anything is sent again; to see them type: less 'my runs/r'/report/failures.csv",
-        ),
-    ],
-)
-def test_the_last_line(case: FakeBooks, said: str) -> None:
-    assert last_line(concluded(case), "my runs/r") == said
-
-
-def test_the_last_line_says_when_nothing_was_sent_and_when_it_was_a_rehearsal() -> None:
-    stopped = books("unsent", reason=StopReason.FATAL)
-    stopped.figures = [CallFigures("DeleteFaces", 1, 0, 0, 0)]
-    stopped.rehearsal = True
-    stopped.reads = [session(StopReason.FATAL, detail="596: not activated; order the service.")]
-    assert last_line(concluded(stopped), "r") == (
-        "rehearsal: nothing was sent; stopped: 596: not activated; order the service;"
-        " to go on type: facepurge resume r"
-    )
-
-
-def test_the_last_line_of_unbalanced_books_asks_for_the_directory_to_be_kept() -> None:
-    said = last_line(concluded(books("deleted", rows=2)), "r")
-    assert "1 line counted where 2 were read" in said
-    assert "facepurge report r" in said
-
-
-def test_a_planned_run_says_that_it_never_began() -> None:
-    planned = books("unsent", reason=None)
-    planned.figures = []
-    assert last_line(concluded(planned), "r") == (
-        "nothing was sent; the run was planned and never begun; to go on type: facepurge resume r"
-    )
-
-
-def test_the_last_line_is_one_line_that_no_terminal_obeys() -> None:
-    stopped = books("unsent", reason=StopReason.FATAL)
-    stopped.reads = [session(StopReason.FATAL, detail="\x1b[2Jgone\nline")]
-    assert r"\x1b[2Jgone\nline" in last_line(concluded(stopped), "r")
-
-
-def test_every_reason_to_stop_has_a_sentence_of_its_own() -> None:
-    said = {last_line(concluded(books("unsent", reason=reason)), "r") for reason in StopReason}
-    assert len(said) == len(StopReason)
-
-
-def test_the_summary_shows_the_outcomes_that_occur_in_columns() -> None:
-    case = books(*["deleted"] * 12, "no_person")
-    assert summary_lines(concluded(case), "r") == (
-        "purge: 13 lines, 2 calls sent",
-        "  deleted    12  the service confirmed it",
-        "  no_person   1  the service knows no such person",
-        "books: balanced (13 of 13 lines)",
-        "report: r/report",
-    )
-    case.rehearsal = True
-    assert summary_lines(concluded(case), "r")[0].startswith("rehearsal, nothing real was deleted")
+def test_a_whole_person_asked_for_twice_counts_once_and_so_do_its_faces() -> None:
+    first = [
+        line(0, face_id="1"),
+        line(0, face_id="2", outcome="present", code="reappeared"),
+        person_line(0, outcome="present", code="reappeared"),
+    ]
+    repeated = [
+        given._replace(record_no=1, line=3, label="in.csv:3", duplicate_of="in.csv:2")
+        for given in first
+    ]
+    tally = concluded(FakeBooks([*first, *repeated], found=4)).tally
+    assert (tally.lines[Outcome.DELETED], tally.lines[Outcome.PRESENT]) == (2, 4)
+    assert (tally.faces[Outcome.DELETED], tally.faces[Outcome.PRESENT]) == (1, 1)
+    assert tally.whole_persons[Outcome.PRESENT] == 1
+    assert (tally.reappeared, tally.refilled) == (1, 1)
+    assert (tally.remedies["retry"], tally.failures) == (4, 2)

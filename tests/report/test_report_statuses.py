@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from worker.model import Outcome
-from worker.report.remedies import remedy_for
-from worker.report.statuses import KIND_OF, Status, status_of
+from worker.green.codes import RETRYABLE_CODES, SERVICE_CODES
+from worker.model import WANTED, Kind, Outcome
+from worker.report.remedies import Remedy, remedy_for
+from worker.report.statuses import Status, kinds_of_outcomes, status_of
 
 
 @pytest.mark.parametrize(
@@ -28,14 +29,32 @@ from worker.report.statuses import KIND_OF, Status, status_of
     ],
 )
 def test_the_status_of_a_job(outcomes: list[str], status: Status) -> None:
+    assert status_of(union(outcomes, WANTED)) is status
+
+
+def union(outcomes: list[str], wanted: frozenset[str]) -> int:
+    kind_of = kinds_of_outcomes(wanted)
     kinds = 0
     for outcome in outcomes:
-        kinds |= KIND_OF[outcome]
-    assert status_of(kinds) is status
+        kinds |= kind_of[outcome]
+    return kinds
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        (["no_person"], Status.SUCCEEDED),
+        (["no_person", "deleted", "held"], Status.SUCCEEDED),
+        (["no_person", "refused"], Status.PARTIAL),
+        (["refused"], Status.FAILED),
+    ],
+)
+def test_a_job_succeeds_by_what_is_wanted(outcomes: list[str], status: Status) -> None:
+    assert status_of(union(outcomes, WANTED | {Outcome.NO_PERSON})) is status
 
 
 def test_every_outcome_has_a_kind() -> None:
-    assert set(KIND_OF) == set(Outcome)
+    assert set(kinds_of_outcomes(WANTED)) == set(Outcome)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +62,11 @@ def test_every_outcome_has_a_kind() -> None:
     [
         ("unknown", "read_timeout", "resume"),
         ("unsent", "", "resume"),
+        ("unknown", "not_listed", "resume"),
+        ("unknown", "person_empty", "resume"),
+        ("present", "still_listed", "retry"),
         ("present", "reappeared", "retry"),
+        ("present", "not_removed", "retry"),
         ("no_person", "404", "data"),
         ("refused", "400", "data"),
         ("refused", "586", "support"),
@@ -57,3 +80,12 @@ def test_every_outcome_has_a_kind() -> None:
 )
 def test_the_remedy_of_a_line(outcome: str, code: str, remedy: str) -> None:
     assert remedy_for(outcome, code) == remedy
+
+
+def test_what_retry_takes_up_and_what_the_remedy_says_agree() -> None:
+    refusals = {
+        str(code) for code, meaning in SERVICE_CODES.items() if meaning.kind is Kind.REFUSED
+    }
+    assert refusals >= RETRYABLE_CODES
+    takes_up = {Remedy.RETRY, Remedy.PERMISSION}
+    assert {x for x in refusals if remedy_for("refused", x) in takes_up} == RETRYABLE_CODES

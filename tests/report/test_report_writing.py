@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.report.fake_books import NOON_US, FakeBooks, line, session
-from worker.model import RESULT_COLUMNS, StopReason
-from worker.report.interface import CallFigures
+from tests.report.fake_books import NOON_US, FakeBooks, line, person_line, session
+from worker.model import RESULT_COLUMNS, Outcome, StopReason, Verb
+from worker.report.interface import CallFigures, Verification
 from worker.report.writing import NAMES, write_report
 
 
@@ -126,7 +126,13 @@ def test_the_figures_of_the_summary(tmp_path: Path) -> None:
         [line(0)],
         reads=[
             session(StopReason.SIGTERM),
-            session(started_us=NOON_US + 1, ended_us=None, waits_seconds={"quota": 2.0}),
+            session(
+                StopReason.KILLED,
+                verb=Verb.RESUME,
+                started_us=NOON_US + 1_000_000,
+                ended_us=None,
+                waits_seconds={"quota": 2.0},
+            ),
         ],
         sent=[NOON_US, NOON_US + 50_000, NOON_US + 100_000],
         rehearsal=True,
@@ -144,6 +150,21 @@ def test_the_figures_of_the_summary(tmp_path: Path) -> None:
     assert summary["planned_at"] == "2026-01-01T11:59:59.123Z"
     assert summary["started_at"] == "2026-01-01T12:00:00.123Z"
     assert summary["ended_at"] is None
+    assert summary["sessions"] == [
+        {
+            "verb": "run",
+            "started_at": "2026-01-01T12:00:00.123Z",
+            "ended_at": "2026-01-01T12:00:09.123Z",
+            "stop_reason": "sigterm",
+        },
+        {
+            "verb": "resume",
+            "started_at": "2026-01-01T12:00:01.123Z",
+            "ended_at": None,
+            "stop_reason": "killed",
+        },
+    ]
+    assert summary["verification"] is None
     assert document(tmp_path / "report" / "index.json")["rehearsal"] is True
 
 
@@ -154,6 +175,10 @@ def test_rates_over_several_operations_are_taken_together(tmp_path: Path) -> Non
         sent=[NOON_US, NOON_US + 100_000],
     )
     summary = write_report(books, tmp_path / "report").summary
+    assert summary["calls"] == {
+        "DeleteFaces": {"attempts": 2, "sent": 2, "retries": 0, "throttles": 0},
+        "GetPerson": {"attempts": 2, "sent": 2, "retries": 0, "throttles": 0},
+    }
     assert summary["max_calls_in_any_second"] == {"DeleteFaces": 2, "GetPerson": 2}
     assert summary["mean_rate"] == 30.0
 
@@ -166,6 +191,118 @@ def test_a_run_that_never_began_has_a_report(tmp_path: Path) -> None:
         None,
         None,
     )
+
+
+def test_a_report_of_whole_persons(tmp_path: Path) -> None:
+    emptied = [
+        line(0, face_id="1", carried='{"note":"a"}'),
+        line(0, face_id="2", outcome="absent", code=""),
+        person_line(0),
+    ]
+    again = [x._replace(record_no=1, line=3, duplicate_of="in.csv:2") for x in emptied]
+    left = [
+        line(2, person_id="p2", face_id="3", outcome="refused", code="400"),
+        line(2, person_id="p2", face_id="4", outcome="unknown", code="read_timeout"),
+        person_line(2, person_id="p2", outcome="unknown"),
+    ]
+    kept = [
+        line(3, person_id="p3", face_id="5", outcome="held", code=""),
+        person_line(3, person_id="p3", outcome="held", code="faces_kept"),
+    ]
+    removed = [person_line(4, person_id="p4", outcome="person_deleted")]
+    refused = [person_line(5, person_id="p5", outcome="refused", code="401")]
+    unreadable = [line(6, person_id="", face_id="", outcome="invalid", code="")]
+    given_lines = [*emptied, *again, *left, *kept, *removed, *refused, *unreadable]
+    books = FakeBooks(
+        given_lines,
+        ("note",),
+        found=7,
+        whole_persons=4,
+        verified=Verification(asked=5, answered=4),
+    )
+    report = write_report(books, tmp_path / "report")
+    folder = report.directory
+
+    results = table(folder / "results.csv")
+    assert [(row["line"], row["face_id"], row["outcome"]) for row in results] == [
+        (str(given.line), given.face_id, given.outcome) for given in given_lines
+    ]
+    failures = table(folder / "failures.csv")
+    assert [(row["face_id"], row["remedy"]) for row in failures] == [("3", "data"), ("4", "resume")]
+    assert [row["line"] for row in table(folder / "rejected.csv")] == ["8"]
+
+    records = jobs(folder / "results.jsonl")
+    assert [record["status"] for record in records] == [
+        "succeeded",
+        "succeeded",
+        "failed",
+        "succeeded",
+        "succeeded",
+        "failed",
+        "failed",
+    ]
+    assert [(face["face_id"], face["outcome"]) for face in records[0]["faces"]] == [
+        ("1", "deleted"),
+        ("2", "absent"),
+        ("", "person_empty"),
+    ]
+
+    summary = document(folder / "summary.json")
+    assert summary["books_balance"] is True
+    assert (summary["plan"]["rows"], summary["found_faces"]) == (7, 7)
+    assert sum(summary["outcomes"].values()) == 14
+    assert summary["plan"]["whole_persons"] == 4
+    assert {name: count for name, count in summary["whole_persons"].items() if count} == {
+        "person_empty": 1,
+        "unknown": 1,
+        "held": 1,
+        "person_deleted": 1,
+        "refused": 1,
+    }
+    assert set(summary["whole_persons"]) == set(Outcome)
+    assert {name: count for name, count in summary["distinct_faces"].items() if count} == {
+        "deleted": 1,
+        "absent": 1,
+        "refused": 1,
+        "unknown": 1,
+        "held": 1,
+    }
+    assert summary["remedies"] == {
+        "resume": 2,
+        "retry": 0,
+        "permission": 1,
+        "data": 1,
+        "support": 0,
+    }
+    assert summary["reappeared"] == {"faces": 0, "whole_persons": 0}
+    assert summary["verification"] == {"asked": 5, "answered": 4}
+
+
+def test_what_is_wanted_is_no_failure(tmp_path: Path) -> None:
+    books = FakeBooks([line(0, outcome="no_person", code="404"), line(1)])
+    unwanted = write_report(books, tmp_path / "unwanted")
+    books.treat_no_person_as_absent = True
+    wanted = write_report(books, tmp_path / "wanted")
+    assert len(table(unwanted.directory / "failures.csv")) == 1
+    assert table(wanted.directory / "failures.csv") == []
+    assert [job["status"] for job in jobs(unwanted.directory / "results.jsonl")] == [
+        "failed",
+        "succeeded",
+    ]
+    assert [job["status"] for job in jobs(wanted.directory / "results.jsonl")] == [
+        "succeeded",
+        "succeeded",
+    ]
+    assert (unwanted.conclusion.exit_code, wanted.conclusion.exit_code) == (4, 0)
+
+
+def test_a_whole_person_with_very_many_faces_is_one_job(tmp_path: Path) -> None:
+    found = [line(0, face_id=str(number)) for number in range(9000)]
+    books = FakeBooks([*found, person_line(0)], found=9000)
+    report = write_report(books, tmp_path / "report")
+    (job,) = jobs(report.directory / "results.jsonl")
+    assert (len(job["faces"]), job["faces"][-1]["outcome"]) == (9001, "person_empty")
+    assert (job["status"], report.conclusion.exit_code) == ("succeeded", 0)
 
 
 def test_a_label_counts_once_over_its_records(tmp_path: Path) -> None:
@@ -348,3 +485,13 @@ def test_an_empty_report_has_its_headers(tmp_path: Path) -> None:
     folder = write_report(FakeBooks([]), tmp_path / "report").directory
     assert (folder / "results.csv").read_text() == ",".join(RESULT_COLUMNS) + "\n"
     assert (folder / "results.jsonl").read_bytes() == b""
+
+
+def test_which_lines_can_be_sent_again_and_which_never_could(tmp_path: Path) -> None:
+    """One line of each outcome; the lists are those of the outward contract."""
+    given_lines = [line(number, outcome=outcome.value) for number, outcome in enumerate(Outcome)]
+    folder = write_report(FakeBooks(given_lines), tmp_path / "report").directory
+    again = {row["outcome"] for row in table(folder / "failures.csv")}
+    never = {row["outcome"] for row in table(folder / "rejected.csv")}
+    assert again == {"present", "no_person", "refused", "unknown", "unsent"}
+    assert never == {"invalid", "conflict"}

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import shlex
 
-from worker.model import Outcome, StopReason
+from worker.model import WANTED, Outcome, StopReason, Verb
 from worker.report.cells import visible
-from worker.report.conclusion import Conclusion
+from worker.report.conclusion import Conclusion, Remains
+from worker.report.remedies import Remedy
+from worker.report.tally import Tally
 
 _WHY = {
     StopReason.SIGINT: "it was interrupted (SIGINT)",
@@ -21,6 +23,7 @@ _WHY = {
     StopReason.OUTAGE: "the service could not be used for too long",
     StopReason.HOLDS: "the exclusion list cannot be trusted any more",
     StopReason.LEDGER: "the ledger could not be written",
+    StopReason.LIMIT: "more faces were found than --max-delete allows",
     StopReason.KILLED: "the process died",
 }
 
@@ -28,7 +31,7 @@ _MEANING = {
     Outcome.DELETED: "the service confirmed it",
     Outcome.ABSENT: "not there any more",
     Outcome.NO_PERSON: "the service knows no such person",
-    Outcome.PRESENT: "still there",
+    Outcome.PRESENT: "still there, or there again",
     Outcome.REFUSED: "refused by the service",
     Outcome.UNKNOWN: "not established yet",
     Outcome.UNSENT: "not sent yet",
@@ -42,17 +45,20 @@ _MEANING = {
 
 def summary_lines(conclusion: Conclusion, run_dir: str) -> tuple[str, ...]:
     """The result for stdout: aligned lines without colour, the outcomes that occur only."""
-    shown = [outcome for outcome in Outcome if conclusion.lines[outcome]]
-    counts = {outcome: f"{conclusion.lines[outcome]:,}" for outcome in shown}
+    lines = conclusion.tally.lines
+    shown = [outcome for outcome in Outcome if lines[outcome]]
+    counts = {outcome: f"{lines[outcome]:,}" for outcome in shown}
     name_width = max((len(outcome) for outcome in shown), default=0)
     count_width = max(map(len, counts.values()), default=0)
     title = "rehearsal, nothing real was deleted" if conclusion.rehearsal else "purge"
+    verified = [f"verification: {_lookups(conclusion)}"] if conclusion.verification.asked else []
     return (
         f"{title}: {_plural(conclusion.rows, 'line')}, {_plural(conclusion.calls_sent, 'call')} sent",
         *(
             f"  {outcome:<{name_width}}  {counts[outcome]:>{count_width}}  {_MEANING[outcome]}"
             for outcome in shown
         ),
+        *verified,
         f"books: {_balance(conclusion)}",
         f"report: {visible(run_dir)}/report",
     )
@@ -60,7 +66,12 @@ def summary_lines(conclusion: Conclusion, run_dir: str) -> tuple[str, ...]:
 
 def last_line(conclusion: Conclusion, run_dir: str) -> str:
     """What happened, why it stopped, and what to type next, in one line."""
-    parts = [_what_happened(conclusion), _why_it_stopped(conclusion), _next(conclusion, run_dir)]
+    parts = [
+        _what_happened(conclusion),
+        *_what_remains(conclusion.remains),
+        _why_it_stopped(conclusion),
+        _next(conclusion, shlex.quote(run_dir)),
+    ]
     prefix = "rehearsal: " if conclusion.rehearsal else ""
     return visible(prefix + "; ".join(parts))
 
@@ -68,10 +79,44 @@ def last_line(conclusion: Conclusion, run_dir: str) -> str:
 def _what_happened(conclusion: Conclusion) -> str:
     if not conclusion.calls_sent:
         return "nothing was sent"
-    deleted = conclusion.faces[Outcome.DELETED]
-    other = conclusion.faces[Outcome.ABSENT]
-    also = f", {other:,} found absent" if other else ""
-    return f"{_plural(deleted, 'face')} deleted{also}"
+    gone = _gone(conclusion.tally)
+    if conclusion.verb is Verb.VERIFY:
+        return f"nothing was deleted by this verification ({_lookups(conclusion)}), in all {gone}"
+    if conclusion.verification.asked:
+        return f"{gone}, verification: {_lookups(conclusion)}"
+    return gone
+
+
+def _gone(tally: Tally) -> str:
+    """Distinct faces and persons: a call that only looked has deleted none."""
+    absent = tally.faces[Outcome.ABSENT]
+    empty = tally.whole_persons[Outcome.PERSON_EMPTY]
+    removed = tally.whole_persons[Outcome.PERSON_DELETED]
+    parts = [f"{_plural(tally.faces[Outcome.DELETED], 'face')} deleted"]
+    if absent:
+        parts.append(f"{absent:,} found absent")
+    if empty:
+        parts.append(f"{_plural(empty, 'person')} empty")
+    if removed:
+        parts.append(f"{_plural(removed, 'person')} removed")
+    return ", ".join(parts)
+
+
+def _what_remains(remains: Remains) -> list[str]:
+    """What has to be heard, whatever else there is to say."""
+    faces_again, persons_again = remains.faces_again, remains.persons_again
+    faces_still, persons_still = remains.faces_still, remains.persons_still
+    parts = []
+    if faces_again:
+        parts.append(f"{_plural(faces_again, 'face')} there again after being gone")
+    if persons_again:
+        have = "has" if persons_again == 1 else "have"
+        parts.append(f"{_plural(persons_again, 'person')} {have} faces again after being empty")
+    if faces_still:
+        parts.append(f"{_plural(faces_still, 'face')} still there")
+    if persons_still:
+        parts.append(f"{_plural(persons_still, 'person')} still with faces")
+    return parts
 
 
 def _why_it_stopped(conclusion: Conclusion) -> str:
@@ -81,50 +126,83 @@ def _why_it_stopped(conclusion: Conclusion) -> str:
     if reason is not StopReason.FINISHED:
         return f"stopped: {conclusion.detail.rstrip('.') or _WHY[reason]}"
     left = [
-        f"{conclusion.lines[outcome]:,} {outcome}"
-        for outcome in Outcome
-        if conclusion.lines[outcome] and outcome not in (Outcome.DELETED, Outcome.ABSENT)
+        f"{count:,} {outcome}"
+        for outcome, count in conclusion.tally.lines.items()
+        if count and outcome not in WANTED
     ]
+    if conclusion.unfinished:
+        return f"ended with {', '.join(left)}"
     return "finished" + (f" with {', '.join(left)}" if left else ", every face is gone")
 
 
-def _next(conclusion: Conclusion, run_dir: str) -> str:
-    directory = shlex.quote(run_dir)
+def _next(conclusion: Conclusion, directory: str) -> str:
+    """``directory`` is fit for a shell."""
     if not conclusion.books_balance:
         return (
             f"the books do not balance ({_balance(conclusion)}): keep {directory} as it is, this"
             f" is a defect of the program; to count again type: facepurge report {directory}"
         )
     if conclusion.stop_reason is StopReason.SWAPPED:
-        return f"to see what came type: less {directory}/report/failures.csv"
-    if conclusion.reappeared:
-        return (
-            f"{_plural(conclusion.reappeared, 'deleted face')} there again: find out who adds"
-            f" them; type: less {directory}/report/failures.csv"
-        )
-    if conclusion.lines[Outcome.UNSENT]:
+        return f"to see what came type: less {_failing(conclusion, directory)}"
+    if conclusion.stop_reason is StopReason.LIMIT:
+        return f"to go on with a higher limit N type: facepurge resume {directory} --max-delete N"
+    is_cut_short = conclusion.stop_reason not in (None, StopReason.FINISHED)
+    if conclusion.unfinished or (is_cut_short and _unanswered(conclusion)):
         return f"to go on type: facepurge resume {directory}"
-    if conclusion.unfinished:
+    return _next_after_the_end(conclusion, directory)
+
+
+def _next_after_the_end(conclusion: Conclusion, directory: str) -> str:
+    """Nothing is open any more; what is left would be a new round, or is for a person to look at."""
+    tally, remains = conclusion.tally, conclusion.remains
+    failing = _failing(conclusion, directory)
+    retry = f"facepurge retry {directory}"
+    if remains.faces_again or remains.persons_again:
+        which = f"grep reappeared {directory}/report/results.csv"
+        return f"find out who adds faces (to see which: {which}), then type: {retry}"
+    if tally.remedies[Remedy.RETRY]:
+        return f"to try again type: {retry}"
+    if tally.remedies[Remedy.PERMISSION]:
+        return f"mend key, rights or account ({failing} has the codes), then type: {retry}"
+    if tally.lines[Outcome.NO_PERSON] and Outcome.NO_PERSON not in conclusion.wanted:
         return (
-            "whether the unknown ones are gone was not established: look them up before anything"
-            f" is sent again; to see them type: less {directory}/report/failures.csv"
+            "check account and region first, under a wrong one nobody is known; to see who is not"
+            f" type: less {failing}"
         )
     if conclusion.failed > _rejected(conclusion):
-        return f"to see why type: less {directory}/report/failures.csv"
+        return f"to see why type: less {failing}"
     if conclusion.failed:
         return f"to see why type: less {directory}/report/rejected.csv"
+    if _unanswered(conclusion):
+        return f"to look them up again type: facepurge verify {directory}"
     return f"to see the report type: less {directory}/report/summary.json"
 
 
+def _failing(conclusion: Conclusion, directory: str) -> str:
+    """The file that has what is not in a wanted state; of whole persons only the results have it."""
+    name = "failures.csv" if conclusion.tally.failures else "results.csv"
+    return f"{directory}/report/{name}"
+
+
 def _rejected(conclusion: Conclusion) -> int:
-    return conclusion.lines[Outcome.CONFLICT] + conclusion.lines[Outcome.INVALID]
+    lines = conclusion.tally.lines
+    return lines[Outcome.CONFLICT] + lines[Outcome.INVALID]
+
+
+def _unanswered(conclusion: Conclusion) -> int:
+    return conclusion.verification.asked - conclusion.verification.answered
+
+
+def _lookups(conclusion: Conclusion) -> str:
+    verification = conclusion.verification
+    return f"{verification.answered:,} of {verification.asked:,} lookups answered"
 
 
 def _balance(conclusion: Conclusion) -> str:
-    lines = sum(conclusion.lines.values())
+    lines = sum(conclusion.tally.lines.values())
     if conclusion.books_balance:
         return f"balanced ({lines:,} of {conclusion.rows:,} lines)"
-    return f"{_plural(lines, 'line')} counted where {conclusion.rows:,} were read"
+    return f"{_plural(lines, 'line')} counted where {conclusion.rows:,} were read or found"
 
 
 def _plural(count: int, noun: str) -> str:

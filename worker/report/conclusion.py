@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.model import UNFINISHED, WANTED, Outcome, StopReason
-from worker.report.interface import CallFigures, RunHeader, Session
+from worker.model import UNFINISHED, Outcome, StopReason, Verb
+from worker.report.aim import Aim
+from worker.report.interface import Books, Verification
 from worker.report.tally import Tally
 
 _STOPPED_BY_A_CAUSE = frozenset(
@@ -20,7 +20,41 @@ _STOPPED_BY_A_CAUSE = frozenset(
     }
 )
 _SIGNALS = {StopReason.SIGINT: 130, StopReason.SIGTERM: 143}
-_NOT_FAILED = WANTED | UNFINISHED | {Outcome.HELD}
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What the service has although it should be gone, and a run must not end quietly with.
+
+    Distinct faces, and distinct whole persons by the line that is their own.
+    """
+
+    faces_again: int
+    """There again after they were established as gone."""
+    persons_again: int
+    """Have faces again after they were empty."""
+    faces_still: int
+    """Still there, in a run that was verified; otherwise 0."""
+    persons_still: int
+    """Still have faces, in a run that was verified; otherwise 0."""
+
+    @classmethod
+    def of(cls, tally: Tally, verification: Verification) -> Remains:
+        verified = verification.asked > 0
+        faces = tally.faces[Outcome.PRESENT] - tally.reappeared
+        persons = tally.whole_persons[Outcome.PRESENT] - tally.refilled - tally.unremoved
+        return cls(
+            faces_again=tally.reappeared,
+            persons_again=tally.refilled,
+            faces_still=faces if verified else 0,
+            persons_still=persons if verified else 0,
+        )
+
+    def __bool__(self) -> bool:
+        return self != _NOTHING
+
+
+_NOTHING = Remains(0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +63,23 @@ class Conclusion:
 
     exit_code: int
     """Per the table of exit codes in the README."""
-    lines: Mapping[str, int]
-    """Lines of ``results.csv`` per outcome."""
-    faces: Mapping[str, int]
-    """Distinct faces per outcome."""
+    tally: Tally
+    wanted: frozenset[str]
+    """The outcomes that the run was after."""
     rows: int
-    """Faces read plus records without a readable face: what the lines must add up to."""
-    reappeared: int
-    """Distinct faces that are there again after they were deleted."""
+    """What the lines must add up to: the rows that were read, and ``found_lines``."""
+    found_lines: int
+    """Lines of faces that were found for whole persons, under each row that asks for them."""
+    unfinished: int
+    """Lines that ``resume`` may settle."""
+    failed: int
+    """Lines that are final and not in a wanted state; ``held`` is not among them."""
+    remains: Remains
     calls_sent: int
-    """Requests that left this machine, or may have."""
+    """Requests that left this machine, or may have: lookups too."""
+    verification: Verification
+    verb: Verb | None
+    """What the last session was for; None before the first."""
     stop_reason: StopReason | None
     """Why the last session ended; None before the first."""
     detail: str
@@ -46,34 +87,41 @@ class Conclusion:
     books_balance: bool
     rehearsal: bool
 
-    @property
-    def unfinished(self) -> int:
-        """Lines that ``resume`` may settle."""
-        return sum(self.lines[outcome] for outcome in UNFINISHED)
 
-    @property
-    def failed(self) -> int:
-        """Lines that are final and not in a wanted state; ``held`` is not among them."""
-        return sum(count for outcome, count in self.lines.items() if outcome not in _NOT_FAILED)
+def conclude(books: Books, tally: Tally, aim: Aim) -> Conclusion:
+    """Judge a run by its books alone, so that a report written later says the same.
 
-
-def conclude(
-    header: RunHeader,
-    sessions: Sequence[Session],
-    figures: Sequence[CallFigures],
-    tally: Tally,
-) -> Conclusion:
-    """Judge a run by its books alone, so that a report written later says the same."""
+    ``tally`` is of all lines of ``books``.
+    """
+    header = books.header()
+    sessions = books.sessions()
+    verification = books.verification()
     last = sessions[-1] if sessions else None
     stop_reason = last.stop_reason if last else None
-    books_balance = tally.written == header.rows == sum(tally.lines.values())
+    found_lines = books.found_lines()
+    rows = header.rows + found_lines
+    books_balance = tally.written == rows == sum(tally.lines.values())
+    remains = Remains.of(tally, verification)
+    unfinished = sum(tally.lines[outcome] for outcome in UNFINISHED)
+    failed = sum(count for outcome, count in tally.lines.items() if outcome not in aim.not_failed)
     return Conclusion(
-        exit_code=_exit_code(stop_reason, tally, books_balance=books_balance),
-        lines=tally.lines,
-        faces=tally.faces,
-        rows=header.rows,
-        reappeared=tally.reappeared,
-        calls_sent=sum(operation.sent for operation in figures),
+        exit_code=_exit_code(
+            stop_reason,
+            books_balance=books_balance,
+            remains=bool(remains),
+            unfinished=bool(unfinished),
+            failed=bool(failed),
+        ),
+        tally=tally,
+        wanted=aim.wanted,
+        rows=rows,
+        found_lines=found_lines,
+        unfinished=unfinished,
+        failed=failed,
+        remains=remains,
+        calls_sent=sum(operation.sent for operation in books.call_figures()),
+        verification=verification,
+        verb=last.verb if last else None,
         stop_reason=stop_reason,
         detail=last.detail if last else "",
         books_balance=books_balance,
@@ -81,18 +129,28 @@ def conclude(
     )
 
 
-def _exit_code(stop_reason: StopReason | None, tally: Tally, *, books_balance: bool) -> int:
-    """The first that applies, in the order 1, 7, signal, 6, 5, 4, 0."""
+def _exit_code(
+    stop_reason: StopReason | None,
+    *,
+    books_balance: bool,
+    remains: bool,
+    unfinished: bool,
+    failed: bool,
+) -> int:
+    """The first that applies, in the order 1, 7, signal, 8, 6, 5, 4, 0."""
     if not books_balance:
         return 1
     if stop_reason in _STOPPED_BY_A_CAUSE:
         return 7
     if stop_reason in _SIGNALS:
         return _SIGNALS[stop_reason]
-    if tally.reappeared:
+    if stop_reason is StopReason.LIMIT:
+        return 8
+    if remains:
         return 6
-    if any(tally.lines[outcome] for outcome in UNFINISHED):
+    # What an outage kept from being verified is temporary too.
+    if unfinished or stop_reason is StopReason.OUTAGE:
         return 5
-    if any(count for outcome, count in tally.lines.items() if outcome not in _NOT_FAILED):
+    if failed:
         return 4
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from worker.model import SourceSummary, StopReason
+from worker.model import SourceSummary, StopReason, Verb
 
 
 class Line(NamedTuple):
@@ -20,6 +20,7 @@ class Line(NamedTuple):
     line: int
     person_id: str
     face_id: str
+    """``""`` for a record without a readable face, and for the line of a whole person itself."""
     outcome: str
     """A value of ``worker.model.Outcome``."""
     code: str
@@ -54,15 +55,18 @@ class RunHeader:
     repeats: int
     """Rows whose pair had appeared before."""
     rows: int
-    """Faces read plus records without a readable face."""
+    """Faces read, whole persons, and records without a readable face."""
     holds_sha256: str
     """Digest of the exclusion list at plan time, or ``""``."""
+    whole_persons: int
+    """Distinct persons of whom everything was asked to go."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One stretch of work on a run: the first run or a resume."""
+    """One stretch of work on a run."""
 
+    verb: Verb
     started_us: int
     ended_us: int | None
     """None when the process died."""
@@ -82,8 +86,17 @@ class CallFigures:
     sent: int
     """Attempts that left this machine, or may have."""
     retries: int
-    """Attempts beyond the first of their call."""
+    """Attempts beyond the first of their call; of lookups, those that established nothing."""
     throttles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was looked up once more after it was settled, in calls (one for most persons)."""
+
+    asked: int
+    answered: int
+    """Calls of these that a complete lookup has answered."""
 
 
 class Books(Protocol):
@@ -98,6 +111,12 @@ class Books(Protocol):
     def lines(self) -> Iterator[Line]:
         """Every line in input order, streamed: memory does not grow with their number."""
         ...
+
+    def found_lines(self) -> int:
+        """Lines beyond those of the input's rows: faces that were found for whole persons."""
+        ...
+
+    def verification(self) -> Verification: ...
 
     def call_figures(self) -> Sequence[CallFigures]: ...
 

@@ -1,9 +1,13 @@
-"""``results.jsonl``: one object per job, with the exact text of everything."""
+"""``results.jsonl``: one object per job, with the exact text of everything.
+
+A job's ``faces`` are its lines of ``results.csv``, one object each: where its record has no
+readable face, or asks for a whole person, one of them has an empty ``face_id``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import IO, Self
 
@@ -11,7 +15,7 @@ import msgspec
 
 from worker.report.files import ReportFile
 from worker.report.interface import Line
-from worker.report.statuses import KIND_OF, STATUSES, Kinds
+from worker.report.statuses import STATUSES, Kinds
 from worker.report.times import iso_utc
 
 _FACES_IN_MEMORY = 4096
@@ -25,9 +29,10 @@ Finished = tuple[str, int]
 
 
 class Face(msgspec.Struct, frozen=True):
-    """One face of a job."""
+    """One face of a job, or what became of a whole person."""
 
     face_id: str
+    """``""`` for a record without a readable face, and for the whole person."""
     outcome: str
     code: str
     message: str
@@ -66,16 +71,18 @@ class Jobs:
     """Writes ``results.jsonl``.
 
     A context, because a record with very many faces waits in a scratch file until it is whole:
-    its status comes before its faces.
+    its status comes before its faces. ``kind_of`` gives the ``Kinds`` of each outcome.
     """
 
     def __init__(
         self,
         file: ReportFile,
         scratch: Callable[[], IO[bytes]],
+        kind_of: Mapping[str, int],
     ) -> None:
         self._file = file
         self._scratch = scratch
+        self._kind_of = kind_of
         self._finished: list[Finished] = []
         self._record: _Record | None = None
         self._ready: list[Job] = []
@@ -90,12 +97,13 @@ class Jobs:
     def add(self, batch: Sequence[Line]) -> list[Finished]:
         """Take the next lines; every record that is whole now is written, and told."""
         record = self._record
+        kind_of = self._kind_of
         for line in batch:
             if record is None or line.record_no != record.first.record_no:
                 if record is not None:
                     self._close(record)
                 record = _Record(line)
-            record.kinds |= KIND_OF.get(line.outcome, Kinds.OTHER)
+            record.kinds |= kind_of.get(line.outcome, Kinds.OTHER)
             record.faces.append(
                 Face(
                     line.face_id,

@@ -7,9 +7,10 @@ union of their sets.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from enum import IntFlag, StrEnum
 
-from worker.model import WANTED, Outcome
+from worker.model import Outcome
 
 
 class Status(StrEnum):
@@ -44,11 +45,16 @@ _PARTICULAR = {
     Outcome.INVALID: Kinds.NEVER_SENT,
 }
 
-KIND_OF: dict[str, int] = {
-    outcome: int(Kinds.WANTED if outcome in WANTED else _PARTICULAR.get(outcome, Kinds.OTHER))
-    for outcome in Outcome
-}
-"""The kind of each outcome as a plain integer: it is combined once for every face."""
+
+def kinds_of_outcomes(wanted: Container[str]) -> dict[str, int]:
+    """The kind of each outcome where those in ``wanted`` are what the run was after.
+
+    Plain integers: they are combined once for every face.
+    """
+    return {
+        outcome: int(Kinds.WANTED if outcome in wanted else _PARTICULAR.get(outcome, Kinds.OTHER))
+        for outcome in Outcome
+    }
 
 
 def status_of(kinds: int) -> Status:

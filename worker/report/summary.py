@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from worker.report.conclusion import Conclusion
-from worker.report.interface import Books, RunHeader, Session
+from worker.report.interface import Books, RunHeader, Session, Verification
 from worker.report.rates import Rate, measure
-from worker.report.tally import Tally
 from worker.report.times import iso_utc
 
 FORMAT_NAME = "facepurge-report"
@@ -19,9 +18,10 @@ FORMAT_VERSION = 1
 Summary = Mapping[str, object]
 
 
-def summarise(books: Books, tally: Tally, conclusion: Conclusion) -> Summary:
+def summarise(books: Books, conclusion: Conclusion) -> Summary:
     """The content of ``summary.json``, ready for a JSON encoder; its keys are in reading order."""
     header = books.header()
+    tally = conclusion.tally
     sessions = books.sessions()
     figures = sorted(books.call_figures(), key=lambda operation: operation.operation)
     limit = _configured_rate(header)
@@ -38,18 +38,23 @@ def summarise(books: Books, tally: Tally, conclusion: Conclusion) -> Summary:
         "endpoint": header.endpoint,
         "planned_at": iso_utc(header.planned_us),
         "started_at": iso_utc(sessions[0].started_us) if sessions else None,
-        "ended_at": _ended_at(sessions),
-        "sessions": len(sessions),
+        "ended_at": _utc(sessions[-1].ended_us) if sessions else None,
+        "sessions": [_session(session) for session in sessions],
         "plan": {
             "rows": header.rows,
             "persons": header.persons,
+            "whole_persons": header.whole_persons,
             "faces": header.faces,
             "calls": header.calls,
             "repeats": header.repeats,
         },
+        "found_faces": conclusion.found_lines,
         "outcomes": tally.lines,
         "distinct_faces": tally.faces,
-        "reappeared": tally.reappeared,
+        "whole_persons": tally.whole_persons,
+        "reappeared": {"faces": tally.reappeared, "whole_persons": tally.refilled},
+        "remedies": tally.remedies,
+        "verification": _verification(conclusion.verification),
         "jobs": tally.jobs,
         "labels": tally.labels,
         "calls": {
@@ -112,7 +117,21 @@ def _waits(sessions: Sequence[Session]) -> dict[str, float]:
     return {reason: round(total[reason], 3) for reason in sorted(total)}
 
 
-def _ended_at(sessions: Sequence[Session]) -> str | None:
-    if not sessions or sessions[-1].ended_us is None:
+def _session(session: Session) -> dict[str, str | None]:
+    return {
+        "verb": session.verb,
+        "started_at": iso_utc(session.started_us),
+        "ended_at": _utc(session.ended_us),
+        "stop_reason": session.stop_reason,
+    }
+
+
+def _verification(verification: Verification) -> dict[str, int] | None:
+    """In calls; None where none was asked for."""
+    if not verification.asked:
         return None
-    return iso_utc(sessions[-1].ended_us)
+    return {"asked": verification.asked, "answered": verification.answered}
+
+
+def _utc(epoch_us: int | None) -> str | None:
+    return None if epoch_us is None else iso_utc(epoch_us)

@@ -1,12 +1,17 @@
-"""The three CSV files: every result, those that can be sent again, those that never could."""
+"""The three CSV files: every result, those that can be sent again, those that never could.
+
+``failures.csv`` is valid input for a new run, where an empty face never means all of a person's
+faces: the lines of whole persons themselves are not in it. ``facepurge resume`` and ``retry`` take
+them up; the faces that were found for them are there like any other.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
-from worker.model import REMEDY_COLUMN, RESULT_COLUMNS, SENDABLE_AGAIN, Outcome
+from worker.model import REMEDY_COLUMN, RESULT_COLUMNS, Outcome
 from worker.report.carried import carried_cells, carried_headers
 from worker.report.cells import harmless_column
 from worker.report.files import ReportFile
@@ -23,7 +28,10 @@ Row = tuple[str | int, ...]
 
 
 class Tables:
-    """Writes ``results.csv``, ``failures.csv`` and ``rejected.csv`` side by side."""
+    """Writes ``results.csv``, ``failures.csv`` and ``rejected.csv`` side by side.
+
+    Lines of faces with an outcome in ``sendable_again`` are failures.
+    """
 
     def __init__(
         self,
@@ -31,10 +39,12 @@ class Tables:
         failures: ReportFile,
         rejected: ReportFile,
         carried_columns: Iterable[str],
+        sendable_again: Container[str],
     ) -> None:
         self._results = results
         self._failures = failures
         self._rejected = rejected
+        self._sendable_again = sendable_again
         self._names = tuple(dict.fromkeys(carried_columns))
         self._record_no = -1
         self._cells: tuple[str, ...] = ()
@@ -47,10 +57,11 @@ class Tables:
         """Write the lines of one batch to the tables in which they belong."""
         rows = self._rows(batch)
         self._results.write(_encoded(rows), len(rows))
+        sendable_again = self._sendable_again
         again = [
             (*row[:_OWN], remedy_for(line.outcome, line.code), *row[_OWN:])
             for line, row in zip(batch, rows, strict=True)
-            if line.outcome in SENDABLE_AGAIN
+            if line.outcome in sendable_again and line.face_id
         ]
         if again:
             self._failures.write(_encoded(again), len(again))

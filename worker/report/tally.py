@@ -6,28 +6,42 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from worker.erasure import NOT_REMOVED
+from worker.fold import REAPPEARED
 from worker.model import Outcome
+from worker.report.aim import Aim
 from worker.report.interface import Line
+from worker.report.remedies import Remedy, remedy_for
 from worker.report.statuses import STATUSES, Status
 
-REAPPEARED = "reappeared"
-"""The code of a face that was deleted and is listed again."""
+_INVALID = str(Outcome.INVALID)
+_PRESENT = str(Outcome.PRESENT)
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts over all lines of a run; every outcome and status is a key."""
+    """Counts over all lines of a run; every outcome, status and remedy is a key."""
 
     lines: Mapping[str, int]
     """Lines of ``results.csv`` per outcome."""
     faces: Mapping[str, int]
-    """Distinct (person, face) pairs per outcome; lines without a readable face have none."""
+    """Distinct (person, face) pairs per outcome; lines with an empty face have none."""
+    whole_persons: Mapping[str, int]
+    """Distinct whole persons per outcome of the line that is their own."""
     jobs: Mapping[str, int]
     """Records of the input per status."""
     labels: Mapping[str, int]
     """Labels per status; a label over many records counts once."""
+    remedies: Mapping[str, int]
+    """Lines that can be tried again per word of what to do about them."""
     reappeared: int
-    """Distinct faces that are there again after they were deleted."""
+    """Distinct faces that are there again after they were established as gone."""
+    refilled: int
+    """Distinct whole persons that have faces again after they were empty."""
+    unremoved: int
+    """Distinct whole persons that are ``present`` without faces: their record could not go."""
+    failures: int
+    """Lines of faces, the only ones that ``failures.csv`` holds, among those of ``remedies``."""
     written: int
     """Lines that ``results.csv`` holds, counted where they were written."""
 
@@ -35,19 +49,31 @@ class Tally:
 class Counting:
     """A ``Tally`` in the making."""
 
-    def __init__(self) -> None:
+    def __init__(self, aim: Aim) -> None:
+        self._sendable_again = aim.sendable_again
         self._lines: Counter[str] = Counter()
         self._faces: Counter[str] = Counter()
+        self._whole_persons: Counter[str] = Counter()
+        self._present: Counter[tuple[bool, str]] = Counter()
+        self._remedies: Counter[str] = Counter()
         self._jobs: Counter[int] = Counter()
-        self._reappeared = 0
+        self._failures = 0
 
     def add(self, batch: Sequence[Line]) -> None:
         """Count the lines of one batch."""
         self._lines.update([line.outcome for line in batch])
-        self._faces.update([x.outcome for x in batch if x.face_id and not x.duplicate_of])
-        self._reappeared += sum(
-            line.code == REAPPEARED and line.outcome == Outcome.PRESENT and not line.duplicate_of
-            for line in batch
+        sendable_again = self._sendable_again
+        again = [line for line in batch if line.outcome in sendable_again]
+        self._remedies.update([remedy_for(line.outcome, line.code) for line in again])
+        self._failures += sum(line.face_id != "" for line in again)
+        # A repeated line says what its first one says.
+        first = [line for line in batch if not line.duplicate_of]
+        self._faces.update([line.outcome for line in first if line.face_id])
+        self._whole_persons.update(
+            [line.outcome for line in first if not line.face_id and line.outcome != _INVALID]
+        )
+        self._present.update(
+            [(line.face_id != "", line.code) for line in first if line.outcome == _PRESENT]
         )
 
     def add_jobs(self, records: Iterable[tuple[str, int]]) -> None:
@@ -62,8 +88,13 @@ class Counting:
         return Tally(
             lines={outcome.value: self._lines[outcome] for outcome in Outcome},
             faces={outcome.value: self._faces[outcome] for outcome in Outcome},
+            whole_persons={outcome.value: self._whole_persons[outcome] for outcome in Outcome},
             jobs={status.value: jobs[status] for status in Status},
             labels={status.value: labels[status] for status in Status},
-            reappeared=self._reappeared,
+            remedies={remedy.value: self._remedies[remedy] for remedy in Remedy},
+            reappeared=self._present[True, REAPPEARED],
+            refilled=self._present[False, REAPPEARED],
+            unremoved=self._present[False, NOT_REMOVED],
+            failures=self._failures,
             written=written,
         )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.report.aim import Aim
 from worker.report.batches import batches
 from worker.report.conclusion import Conclusion, conclude
 from worker.report.files import ReportDirectory
 from worker.report.interface import Books
 from worker.report.jobs import Jobs
 from worker.report.labels import Labels
+from worker.report.statuses import kinds_of_outcomes
 from worker.report.summary import FORMAT_NAME, FORMAT_VERSION, Summary, json_document, summarise
 from worker.report.tables import Tables
 from worker.report.tally import Counting
@@ -44,15 +46,17 @@ def write_report(books: Books, directory: Path) -> Report:
     then still there. What ``books`` raises passes through.
     """
     header = books.header()
+    aim = Aim.of(header.settings)
+    kind_of = kinds_of_outcomes(aim.wanted)
     with ReportDirectory(directory, NAMES) as folder:
         results = folder.file(RESULTS)
         jobs = folder.file(JOBS)
         failures = folder.file(FAILURES)
         rejected = folder.file(REJECTED)
         carried = (name for source in books.sources() for name in source.carried_columns)
-        tables = Tables(results, failures, rejected, carried)
-        counting = Counting()
-        with Labels(folder) as labels, Jobs(jobs, folder.scratch) as writer:
+        tables = Tables(results, failures, rejected, carried, aim.sendable_again)
+        counting = Counting(aim)
+        with Labels(folder) as labels, Jobs(jobs, folder.scratch, kind_of) as writer:
             for batch in batches(books.lines()):
                 tables.add(batch)
                 counting.add(batch)
@@ -65,8 +69,8 @@ def write_report(books: Books, directory: Path) -> Report:
             counting.add_jobs(finished)
             labels.add(finished)
             tally = counting.tally(labels.counts(), results.rows)
-        conclusion = conclude(header, books.sessions(), books.call_figures(), tally)
-        summary = summarise(books, tally, conclusion)
+        conclusion = conclude(books, tally, aim)
+        summary = summarise(books, conclusion)
         document = folder.file(SUMMARY)
         document.write(json_document(summary), 1)
         entries = [file.seal() for file in (results, jobs, failures, rejected, document)]
