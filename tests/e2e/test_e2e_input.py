@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -286,3 +287,35 @@ async def test_very_many_repeats_are_one_call(program: Program, tmp_path: Path) 
         report = judge(tmp_path / "r", [("p", "1")] * 50_000, service.journal.lines)
         assert report.counts == {"deleted": 50_000}
         assert len(service.entries) == 1
+
+
+# The program in a process of its own that tells at its end how much memory it had at most.
+MEASURED = """
+import runpy, sys
+try:
+    runpy.run_module("worker", run_name="__main__", alter_sys=True)
+finally:
+    with open("/proc/self/status") as status:
+        peak = next(line for line in status if line.startswith("VmHWM:"))
+    with open("peak", "w") as file:
+        file.write(peak.split()[1])
+"""
+
+
+async def test_a_million_repeats_are_planned_as_one_call_in_flat_memory(
+    program: Program, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text(HEAD + "p,1\n" * 1_000_000)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", MEASURED, "plan", "a.csv", "--json", "--region", "cn-shanghai"),
+        cwd=tmp_path,
+        env=program.environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    plan = json.loads(out)
+    assert (plan["rows"], plan["repeats"], plan["calls"]) == (1_000_000, 999_999, 1)
+    # Each row as a Python object would take several times as much.
+    assert int((tmp_path / "peak").read_text()) < 256 * 1024

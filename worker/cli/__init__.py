@@ -24,7 +24,10 @@ VERBS: Final = {
     "run": ("worker.cli.run:run", "Read, plan, confirm, delete, report: the main job."),
     "plan": ("worker.cli.plan:plan", "Everything up to the first call; sends nothing."),
     "resume": ("worker.cli.resume:resume", "Go on with a run that is not finished."),
+    "retry": ("worker.cli.retry:retry", "A new round for what a finished run could not delete."),
+    "verify": ("worker.cli.verify:verify", "Look up again what a run says is gone."),
     "report": ("worker.cli.report:report", "Write a run's report again from its ledger."),
+    "doctor": ("worker.cli.doctor:doctor", "Find out how the service answers; deletes nothing."),
     "sandbox": ("worker.cli.sandbox:sandbox", "Serve the emulated API on a loopback port."),
 }
 """Verb to where it lives and its line of the help."""

@@ -13,7 +13,7 @@ from worker.cli.run_directory import REPORT
 from worker.errors import LedgerFailed
 from worker.ledger.books import LedgerBooks
 from worker.ledger.database import open_ledger
-from worker.model import StopReason
+from worker.model import StopReason, Verb
 from worker.pipeline import Stop
 from worker.report.closing import last_line, summary_lines
 from worker.report.summary import json_document
@@ -21,13 +21,13 @@ from worker.report.writing import Report, write_report
 from worker.settings import Settings
 
 
-def conclude_run(run_dir: Path, settings: Settings, *, json: bool, quiet: bool) -> int:
-    """Carry out what is left of the run, write its report, and say how it ended.
+def conclude_run(run_dir: Path, settings: Settings, verb: Verb, *, json: bool, quiet: bool) -> int:
+    """Carry out what ``verb`` is about, write its report, and say how it ended.
 
     The caller holds the run's lock.
     """
     with known(f"what was done is in the ledger; to go on type: facepurge resume {run_dir}"):
-        stop = asyncio.run(carry_out(run_dir, settings, quiet=quiet))
+        stop = asyncio.run(carry_out(run_dir, settings, verb, quiet=quiet))
         if stop.reason is StopReason.LEDGER:
             raise LedgerFailed(stop.detail, stop.remedy)
     return report_run(run_dir, json=json, stop=stop)

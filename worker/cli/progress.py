@@ -30,6 +30,7 @@ _WAITING = {
     "paused": "paused (on request)",
     "hold": "hold (the exclusion list or the ledger)",
     "answers": "answers (to calls in flight)",
+    "lookups": "lookups (of what is unclear, an interval after the last answer)",
 }
 
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+import msgspec
+
+from worker.calibration import calibrated
+from worker.cli.confidential import ConfidentialChain
 from worker.cli.gauge import AttemptLog, Gauge
 from worker.cli.progress import show
 from worker.cli.run_directory import SANDBOX
 from worker.cli.signals import Signals
 from worker.clock import Clock, SystemClock
 from worker.errors import GateClosed, LedgerFailed
+from worker.fold import Rules
 from worker.green.client import GreenClient
+from worker.green.codes import RETRYABLE_CODES, not_found_codes
 from worker.green.credentials import FixedCredential, credential_chain
 from worker.green.endpoint import Endpoint, resolve_endpoint
 from worker.green.interface import Credential, CredentialChain
-from worker.green.operations import DELETE_FACES
+from worker.green.operations import DELETE_FACES, DELETE_PERSON, GET_PERSON
 from worker.green.signing import signer_for
 from worker.green.transport import open_transport
 from worker.holds import Grammar, HoldWatch
@@ -28,14 +34,13 @@ from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
 from worker.ledger.writer import ThreadWriter
 from worker.locks import quota_lock
-from worker.model import StopReason
-from worker.pacing import Pacers
-from worker.pipeline import Pipeline, Stop
+from worker.model import Step, StopReason, Verb
+from worker.pacing import Pacer, Pacers
+from worker.pipeline import Lane, Pipeline, Stop
 from worker.report.interface import RunHeader
 from worker.sandbox.child import sandbox_process
 from worker.sandbox.keys import SANDBOX_ACCESS_KEY_ID, SANDBOX_ACCESS_KEY_SECRET
 from worker.settings import Settings
-from worker.telemetry import register_secret
 
 TEMPORARY_KEY_PREFIX = "STS."
 """How the AccessKey IDs begin that STS gives out."""
@@ -69,24 +74,13 @@ def endpoint_of(settings: Settings) -> Endpoint:
     )
 
 
-class _ConfidentialChain:
-    """Tells the logs what must never appear in them, before anybody can sign with it."""
+def as_calibrated(settings: Settings, account: str, address: str) -> Settings:
+    """The settings with what this account is recorded to answer about unknown persons.
 
-    def __init__(self, chain: CredentialChain) -> None:
-        self._chain = chain
-
-    async def get(self) -> Credential:
-        return self._register(await self._chain.get())
-
-    async def renew(self) -> Credential:
-        return self._register(await self._chain.renew())
-
-    @staticmethod
-    def _register(credential: Credential) -> Credential:
-        for secret in (credential.access_key_secret, credential.security_token):
-            if secret:
-                register_secret(secret)
-        return credential
+    What the configuration says wins over the record.
+    """
+    answer = settings.unknown_person or calibrated(account, address)
+    return msgspec.structs.replace(settings, unknown_person=answer)
 
 
 @asynccontextmanager
@@ -95,7 +89,7 @@ async def _service(
 ) -> AsyncIterator[tuple[Endpoint, CredentialChain]]:
     """Where the calls go and who signs them; a rehearsal has its own server and never real keys."""
     if not header.rehearsal:
-        yield endpoint_of(settings), _ConfidentialChain(credential_chain())
+        yield endpoint_of(settings), ConfidentialChain(credential_chain())
         return
     directory = run_dir / SANDBOX
     async with sandbox_process(directory, directory / "state.json") as url:
@@ -103,11 +97,49 @@ async def _service(
         yield resolve_endpoint("", "public", url, allow=False), FixedCredential(key)
 
 
-async def carry_out(run_dir: Path, settings: Settings, *, quiet: bool) -> Stop:
-    """Send what the ledger of ``run_dir`` still has to send; returns why it ended.
+LANES = {
+    Verb.RUN: (DELETE_FACES, GET_PERSON, DELETE_PERSON),
+    Verb.RESUME: (DELETE_FACES, GET_PERSON, DELETE_PERSON),
+    Verb.RETRY: (DELETE_FACES, GET_PERSON, DELETE_PERSON),
+    Verb.VERIFY: (GET_PERSON,),
+}
+"""The operations a verb may use; the service documents a quota of its own for each of them."""
 
-    The caller holds the run's lock and has the operator's word. Raises ``GateClosed`` before the
-    first call when the ledger, the exclusion list or the quota's lock forbids it.
+STEPS = {
+    DELETE_FACES: (Step.DELETE,),
+    GET_PERSON: (Step.LOOKUP, Step.VERIFY),
+    DELETE_PERSON: (Step.REMOVE,),
+}
+
+
+def rules_of(settings: Settings) -> Rules:
+    """What of the settings decides about evidence."""
+    return Rules(
+        absence_interval_us=round(settings.absence_interval_seconds * 1e6),
+        max_attempts=settings.max_attempts,
+        max_lookups=settings.max_lookups,
+        max_rounds=settings.max_rounds,
+        delete_person=settings.delete_person,
+        not_found_codes=not_found_codes(settings.unknown_person),
+        retryable_codes=RETRYABLE_CODES,
+    )
+
+
+def lanes_of(pacers: Pacers, verb: Verb) -> list[Lane]:
+    """One lane for each bucket of the quota; in a shared one, lookups go before deletions."""
+    steps: dict[Pacer, list[Step]] = {}
+    for operation in LANES[verb]:
+        steps.setdefault(pacers.of(operation.action), []).extend(STEPS[operation])
+    order = [Step.LOOKUP, Step.DELETE, Step.REMOVE, Step.VERIFY]
+    return [Lane(pacer, sorted(taken, key=order.index)) for pacer, taken in steps.items()]
+
+
+async def carry_out(run_dir: Path, settings: Settings, verb: Verb, *, quiet: bool) -> Stop:
+    """Do what the ledger of ``run_dir`` still has to do, or what ``verb`` asks for anew.
+
+    Returns why it ended. The caller holds the run's lock and has the operator's word. Raises
+    ``GateClosed`` before the first call when the ledger, the exclusion list or the quota's lock
+    forbids it.
     """
     clock: Clock = SystemClock()
     books = LedgerBooks(open_ledger(run_dir, read_only=True, checked=True))
@@ -117,13 +149,18 @@ async def carry_out(run_dir: Path, settings: Settings, *, quiet: bool) -> Stop:
         books.close()
     async with AsyncExitStack() as stack:
         signals = stack.enter_context(Signals(run_dir))
-        ledger = Ledger(open_ledger(run_dir, checked=True), ThreadWriter)
+        ledger = Ledger(
+            open_ledger(run_dir, checked=True),
+            ThreadWriter,
+            rules=rules_of(settings),
+            max_delete=settings.max_delete,
+        )
         stack.push_async_callback(ledger.close)
         await ledger.close_open_attempts(clock.now_us())
-        if not await ledger.waiting_calls():
+        if verb in (Verb.RUN, Verb.RESUME) and await ledger.is_finished():
             if not sessions or sessions[-1].stop_reason is not StopReason.FINISHED:
-                # Whatever ended the last session, nothing is left that it kept from being sent.
-                await ledger.begin_session(clock.now_us())
+                # Whatever ended the last session, nothing is left that it kept from being done.
+                await ledger.begin_session(verb, clock.now_us())
                 await ledger.end_session(clock.now_us(), StopReason.FINISHED, "", {})
             return Stop(StopReason.FINISHED)
         holds = None
@@ -141,7 +178,7 @@ async def carry_out(run_dir: Path, settings: Settings, *, quiet: bool) -> Stop:
             outage_limit_seconds=settings.outage_limit_minutes * 60,
             shared=settings.shared_quota,
         )
-        pacer = pacers.of(DELETE_FACES.action)
+        lanes = lanes_of(pacers, verb)
         client = GreenClient(
             transport=transport,
             endpoint=endpoint,
@@ -149,38 +186,53 @@ async def carry_out(run_dir: Path, settings: Settings, *, quiet: bool) -> Stop:
             credentials=credentials,
             clock=clock,
             randomness=random.SystemRandom(),
-            slot=pacer.slot,
-            departed=pacer.departed,
+            departures=pacers.of,
             client_info=settings.client_info,
             retry_after_cap_seconds=settings.retry_after_cap_seconds,
+            unknown_person=settings.unknown_person,
         )
+        rules = rules_of(settings)
         log = AttemptLog()
         pipeline = Pipeline(
             ledger,
             client,
-            pacer,
+            lanes,
             clock,
             log,
             holds=holds,
             concurrency=settings.concurrency,
             grace_seconds=settings.grace_seconds,
+            harmless_codes=rules.not_found_codes if settings.treat_no_person_as_absent else (),
         )
-        gauge = Gauge(header.faces, pipeline, pacer, log)
+        gauge = Gauge(header.faces, pipeline, [lane.pacer for lane in lanes], log)
         signals.govern(pipeline)
-        await ledger.begin_session(clock.now_us())
+        await ledger.begin_session(verb, clock.now_us(), verify=settings.verify)
         stop = await _work(pipeline, gauge, ledger, settings, quiet=quiet)
         if stop.reason is not StopReason.LEDGER:
             # What was cancelled between two writes ends here, not only on resume.
             await ledger.close_open_attempts(clock.now_us())
             await ledger.end_session(
-                clock.now_us(), stop.reason, _sentence(stop), pacer.waits_seconds
+                clock.now_us(), stop.reason, _sentence(stop), _waits_seconds(lanes, pipeline)
             )
         return stop
 
 
+def _waits_seconds(lanes: Sequence[Lane], pipeline: Pipeline) -> dict[str, float]:
+    waits = {"lookups": pipeline.idle_seconds}
+    for lane in lanes:
+        for reason, seconds in lane.pacer.waits_seconds.items():
+            waits[reason] = waits.get(reason, 0.0) + seconds
+    return waits
+
+
 async def close_left_behind(run_dir: Path) -> None:
     """Close the attempts a dead process left open, so that the report calls them unknown."""
-    ledger = Ledger(open_ledger(run_dir), ThreadWriter)
+    books = LedgerBooks(open_ledger(run_dir, read_only=True))
+    try:
+        settings = msgspec.convert(books.header().settings, Settings)
+    finally:
+        books.close()
+    ledger = Ledger(open_ledger(run_dir), ThreadWriter, rules=rules_of(settings))
     try:
         await ledger.close_open_attempts(SystemClock().now_us())
     finally:

@@ -143,6 +143,12 @@ class Redirect(_Fault, frozen=True, tag="redirect"):
     """``""`` stands for ``/redirected`` on the sandbox itself, where an arrival is logged."""
 
 
+class Lie(_Fault, frozen=True, tag="lie"):
+    """The right answer, although nothing of it is done."""
+
+    applies: Literal["never"] = "never"
+
+
 Fault = (
     Reset
     | Silence
@@ -158,6 +164,7 @@ Fault = (
     | CountMismatch
     | Flood
     | Redirect
+    | Lie
 )
 
 FAULTS: tuple[type[Fault], ...] = get_args(Fault)
@@ -174,8 +181,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     person: str = ""
     """A person ID, or ``""`` for every person."""
     nth: int = 1
+    every: int = 1
+    """Of these, each second, third and so on."""
     count: int | None = None
-    """How many in a row; 0 for all that follow; by default 1, or all with a probability."""
+    """How many of these; 0 for all that follow; by default 1, or all with a probability or every."""
     probability: float = 1.0
     after_seconds: float = 0.0
     """Time since the sandbox started."""
@@ -222,10 +231,13 @@ class Script:
 
 
 def _strikes(rule: Rule, number: int, drawn: float, since_start_seconds: float) -> bool:
-    count = rule.count if rule.count is not None else int(rule.probability >= 1.0)
+    once = rule.probability >= 1.0 and rule.every == 1
+    count = rule.count if rule.count is not None else int(once)
+    turn, off = divmod(number - rule.nth, max(rule.every, 1))
     return (
         number >= rule.nth
-        and (count == 0 or number < rule.nth + count)
+        and off == 0
+        and (count == 0 or turn < count)
         and drawn < rule.probability
         and since_start_seconds >= rule.after_seconds
         and (rule.until_seconds == 0.0 or since_start_seconds < rule.until_seconds)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from worker.cli.resume import _require_explanation, _settings_of
+from worker.cli.reopening import require_explanation, settings_of
 from worker.configuration import Given, load
 from worker.errors import GateClosed
 from worker.model import StopReason
@@ -29,6 +29,7 @@ def header(**settings: object) -> RunHeader:
         rehearsal=False,
         settings=msgspec.to_builtins(stored),
         persons=1,
+        whole_persons=0,
         faces=1,
         calls=1,
         repeats=0,
@@ -38,7 +39,7 @@ def header(**settings: object) -> RunHeader:
 
 
 def resumed(run: RunHeader, flags: Mapping[str, Given], file: Path | None = None) -> Settings:
-    return _settings_of(run, load(flags, {}, str(file) if file else None))
+    return settings_of(run, load(flags, {}, str(file) if file else None))
 
 
 def test_a_file_that_repeats_the_defaults_takes_no_hold_away() -> None:
@@ -62,7 +63,7 @@ def test_a_file_that_says_something_else_wins_over_the_run(tmp_path: Path) -> No
 def test_a_swapped_answer_has_to_be_explained_first() -> None:
     reasons = [StopReason.SWAPPED, StopReason.SIGTERM]
     with pytest.raises(GateClosed, match="another person or face") as refused:
-        _require_explanation(reasons, swap_explained=False)
+        require_explanation(reasons, swap_explained=False)
     assert "--swap-explained" in refused.value.remedy
-    _require_explanation(reasons, swap_explained=True)
-    _require_explanation([StopReason.SIGTERM], swap_explained=False)
+    require_explanation(reasons, swap_explained=True)
+    require_explanation([StopReason.SIGTERM], swap_explained=False)
