@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage gates format lint types imports security audit lock pace bench clean
+.PHONY: help demo test coverage gates format lint types imports security audit lock pace simulate crash disk signals planted mutation bench clean
 
 BIN := .venv/bin
 EDITION := pyproject.toml worker/__init__.py
@@ -56,6 +56,27 @@ lock: .venv/dev.stamp ## write the locks in deploy/ again from pyproject.toml
 
 pace: .venv/dev.stamp ## campaign: arrivals at the sandbox, never above 20 in a second
 	$(BIN)/python -m tests.benchmarks.pace
+
+# How much of a campaign: make crash POINTS=50 SEED=1
+CHOSEN = $(if $(POINTS),--points $(POINTS)) $(if $(SEED),--seed $(SEED))
+
+simulate: .venv/dev.stamp ## campaign: whole runs with drawn faults on a virtual clock (RUNS, SEED, VERBOSE)
+	$(BIN)/python -m tests.simulation.campaign $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED)) $(if $(VERBOSE),--verbose)
+
+crash: .venv/dev.stamp ## campaign: die at every write, resume, judge (POINTS, SEED)
+	$(BIN)/python -m tests.campaigns.crash $(CHOSEN)
+
+disk: .venv/dev.stamp ## campaign: full and failing disks under ledger, report and stdout (POINTS, SEED)
+	$(BIN)/python -m tests.campaigns.disk $(CHOSEN)
+
+signals: .venv/dev.stamp ## campaign: SIGTERM at random times (POINTS, SEED)
+	$(BIN)/python -m tests.campaigns.signals $(CHOSEN)
+
+planted: .venv/dev.stamp ## campaign: bugs put in on purpose, each caught by its tests (BUG)
+	$(BIN)/python -m tests.planted.campaign $(BUG)
+
+mutation: .venv/dev.stamp ## campaign: mutants of what decides, nine in ten noticed (MODULE)
+	$(BIN)/python -m tests.mutation.campaign $(MODULE)
 
 bench: .venv/dev.stamp ## campaign: speed and memory of each part
 	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench" || exit 1; done

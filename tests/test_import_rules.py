@@ -35,6 +35,7 @@ def test_every_import_follows_the_rules() -> None:
         ("pipeline.py", "import worker.cli", "Imports point downwards"),
         ("fold.py", "import aiohttp", "The flow and its rules"),
         ("sandbox/world.py", "import worker.green.verdicts", "The sandbox shares"),
+        ("invariants/proof.py", "import worker.fold", "The checker does not judge"),
         ("sources/interface.py", "import apsw", "A port knows"),
         ("green/codes.py", "import sqlite3", "SQL stays"),
         ("report/cells.py", "import rich", "Only the command line"),
