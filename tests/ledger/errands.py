@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 
+from worker.fold import DEFAULT_RULES, Rules
 from worker.green.operations import operation_of
+from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
+from worker.ledger.writer import InlineWriter
 from worker.model import Call, Evidence, Kind, Request, Step, Waiting
 
 ALL_STEPS = (Step.LOOKUP, Step.DELETE, Step.REMOVE, Step.VERIFY)
@@ -19,6 +24,20 @@ def request(call: Call, nonce: str = "n", body: bytes = b"{}") -> Request:
     """What a client would prepare for ``call``."""
     action = operation_of(call.step).action
     return Request(action, call.step, call.call_no, call.person_id, call.face_ids, body, nonce)
+
+
+@asynccontextmanager
+async def unsynced_ledger(
+    run_dir: Path, *, rules: Rules = DEFAULT_RULES, max_delete: int = 0
+) -> AsyncIterator[Ledger]:
+    """For what a ledger says, and not for when that is safe from a power cut: it waits for no disk."""
+    connection = open_ledger(run_dir)
+    connection.execute("PRAGMA synchronous = OFF")
+    ledger = Ledger(connection, InlineWriter, rules=rules, max_delete=max_delete)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
 
 
 class World:

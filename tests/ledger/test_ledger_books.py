@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.rig import RUN_ID, draft_run, opened_ledger, rows
-from tests.ledger.errands import ALL_STEPS, Errands, World, request
+from tests.core.rig import RUN_ID, draft_run, rows
+from tests.ledger.errands import ALL_STEPS, Errands, World, request, unsynced_ledger
 from worker.fold import DEFAULT_RULES
 from worker.holds import Holds
 from worker.ledger.books import LedgerBooks, Left
@@ -53,7 +53,7 @@ async def attempt(ledger: Ledger, evidence: Evidence) -> None:
 async def run_dir(tmp_path: Path) -> Path:
     """ann's faces deleted after a throttle, dan refused, eve in flight when the process died."""
     draft_run(tmp_path, SOURCES, holds=Holds(frozenset({("held", "")}), "x"))
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await attempt(ledger, Evidence(Kind.THROTTLED, 20, 15, 200, "588", "slow", "r1"))
         await attempt(ledger, Evidence(Kind.LISTED, 40, 35, 200, "200", "OK", "r2", ("001", "002")))
         await attempt(ledger, Evidence(Kind.NOT_SENT, 50, code="connect_failed", message="refused"))
@@ -114,7 +114,7 @@ def test_a_row_that_was_not_sent_says_why(books: LedgerBooks) -> None:
 
 
 async def test_what_died_in_flight_is_unknown_once_it_is_closed(run_dir: Path) -> None:
-    async with opened_ledger(run_dir) as ledger:
+    async with unsynced_ledger(run_dir) as ledger:
         await ledger.close_open_attempts(99)
     books = LedgerBooks(open_ledger(run_dir, read_only=True))
     (eve,) = [line for line in books.lines() if line.person_id == "eve"]
@@ -135,7 +135,7 @@ def test_calls_are_counted_as_they_left(books: LedgerBooks) -> None:
 
 async def test_what_was_fatal_before_it_left_is_not_counted_as_sent(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows([("p", "1")])])
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         for ended_us, sent_us in ((9, None), (19, 15)):
             await attempt(ledger, Evidence(Kind.FATAL, ended_us, sent_us, code="tls_failed"))
     books = LedgerBooks(open_ledger(tmp_path, read_only=True))
@@ -147,7 +147,7 @@ async def test_what_was_fatal_before_it_left_is_not_counted_as_sent(tmp_path: Pa
 
 async def test_every_operation_has_its_own_figures(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows([("p", "1"), ("q", "2")])])
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await attempt(ledger, Evidence(Kind.LISTED, 20, 15, listed=("1",)))
         await attempt(ledger, Evidence(Kind.AMBIGUOUS, 40, 35))
         world = World({"q": []})
@@ -203,14 +203,14 @@ async def test_a_call_that_only_waits_for_a_lookup_is_left(tmp_path: Path) -> No
             books.close()
 
     assert await left() == Left(faces=4, persons=4, calls=4)
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1, verify="all")
         await attempt(ledger, Evidence(Kind.AMBIGUOUS, 20, 15))
         await attempt(ledger, Evidence(Kind.REFUSED, 30, 25, code="400"))
         await attempt(ledger, Evidence(Kind.LISTED, 40, 35, listed=("4",)))
     # p is unknown, r waits for its verification, and nobody has looked for w.
     assert await left() == Left(faces=2, persons=2, calls=3)
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         world = World({"p": ["1"], "r": [], "w": []})
         await Errands(ledger, world.answer, now_us=50).all()
     assert await left() == Left(0, 0, 0)
@@ -218,7 +218,7 @@ async def test_a_call_that_only_waits_for_a_lookup_is_left(tmp_path: Path) -> No
 
 async def test_what_was_given_up_is_left(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows([("p", "1"), ("w", "")])])
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await Errands(ledger, lambda _: Evidence(Kind.AMBIGUOUS, 0)).all()
         assert await ledger.due(ALL_STEPS, 10**12) is None
     books = LedgerBooks(open_ledger(tmp_path, read_only=True))
@@ -240,7 +240,7 @@ async def test_what_a_new_round_would_take_up(tmp_path: Path) -> None:
             return Evidence(Kind.AMBIGUOUS, 0)
         return world.answer(asked)
 
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await Errands(ledger, answer).all()
     books = LedgerBooks(open_ledger(tmp_path, read_only=True))
     assert books.tally() == {"deleted": 1, "present": 4, "no_person": 1, "refused": 2}
@@ -266,7 +266,7 @@ async def test_the_lines_of_a_whole_person(tmp_path: Path) -> None:
     ]
     draft_run(tmp_path, sources, holds=Holds(frozenset({("w", "3")}), "x"))
     world = World({"w": ["1", "2", "3"], "x": ["9"]})
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await Errands(ledger, world.answer).all()
     books = LedgerBooks(open_ledger(tmp_path, read_only=True))
     told = [(x.label, x.face_id, x.outcome, x.message, x.duplicate_of) for x in books.lines()]
@@ -302,7 +302,7 @@ async def test_how_much_of_a_verification_was_answered(tmp_path: Path) -> None:
             books.close()
 
     assert verification() == Verification(0, 0)
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1, verify="all")
         errands = Errands(ledger, answer)
         await errands.all((Step.DELETE,))

@@ -49,6 +49,7 @@ def nothing_told_is_lost(connection: apsw.Connection, told: list[str]) -> None:
 async def resumes(run_dir: Path, told: list[str]) -> int:
     """D3: open the ledger as the next start does; returns how many attempts were left open."""
     connection = open_ledger(run_dir)
+    connection.execute("PRAGMA synchronous = OFF")
     nothing_told_is_lost(connection, told)
     audit(connection)
     left_open = len(

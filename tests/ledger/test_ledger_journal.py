@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import apsw
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.core.rig import draft_run, opened_ledger, persons, rows
-from tests.ledger.audit import audit
 from tests.ledger.audit import rows as select
 from tests.ledger.errands import request
-from worker.errors import LedgerFailed, LimitReached
-from worker.fold import Rules
-from worker.holds import NO_HOLDS, Hold, Holds
+from worker.errors import LedgerFailed
+from worker.fold import DEFAULT_RULES
 from worker.ledger.books import LedgerBooks
 from worker.ledger.database import FILE_NAME, open_ledger
 from worker.ledger.journal import Ledger
 from worker.ledger.writer import InlineWriter, ThreadWriter
-from worker.model import Call, Entry, Evidence, Kind, Step, StopReason, Verb, Waiting
+from worker.model import Call, Evidence, Kind, Step, StopReason, Verb, Waiting
 
-NEVER_OF_A_DELETION = frozenset({Kind.CLOSED, Kind.SHOWN, Kind.NO_PERSON, Kind.REMOVED})
-LONG_AFTER_US = 10**15
-NOT_SETTLED = frozenset({Kind.THROTTLED, Kind.AGAIN, Kind.NOT_SENT, Kind.FATAL})
+INTERVAL_US = DEFAULT_RULES.absence_interval_us
 
 
 def evidence(kind: Kind, call: Call, **more: object) -> Evidence:
@@ -173,13 +164,16 @@ async def test_an_attempt_is_on_disk_before_its_first_byte_may_leave(
             seq,
             0,
             "DeleteFaces",
+            "delete",
             "nonce-1",
             hashlib.sha256(body).hexdigest(),
             77,
             list(call.face_ids),
         )
     ]
-    sql = "SELECT seq, call_no, operation, nonce, body_sha256, opened_us, face_ids FROM attempt"
+    sql = (
+        "SELECT seq, call_no, operation, step, nonce, body_sha256, opened_us, face_ids FROM attempt"
+    )
     copy = tmp_path / "copy"
     shutil.copytree(tmp_path, copy)
     for directory in (tmp_path, copy):
@@ -191,20 +185,22 @@ async def test_an_ending_and_its_outcomes_come_together(ledger: Ledger, tmp_path
     call = await claimed(ledger)
     seq = await ledger.open_attempt(request(call), 10)
     one, other = call.face_ids
-    await ledger.record(
-        seq, call, Evidence(Kind.LISTED, 30, 20, 200, "200", "OK", "7A1C", (one,), 1.5)
-    )
+    good = Evidence(Kind.LISTED, 30, 20, 200, "200", "OK", "7A1C", (one,), 1.5)
+    assert await ledger.record(seq, call, good) == Waiting(Step.LOOKUP, 30 + INTERVAL_US)
     assert reread(tmp_path, "SELECT * FROM ending") == [
         (seq + 1, seq, "listed", 30, 20, 200, "200", "OK", "7A1C", json.dumps([one]), 1.5)
     ]
     standings = reread(
         tmp_path,
-        "SELECT face_id, outcome, code, attempts, first_sent_us, decided_by FROM face"
+        "SELECT face_id, step, outcome, code, attempts, first_sent_us, decided_by FROM face"
         " WHERE call_no = 0",
     )
     assert standings == [
-        (one, "deleted", "200", 1, 20, seq + 1),
-        (other, "unknown", "not_listed", 1, 20, seq + 1),
+        (one, "", "deleted", "200", 1, 20, seq + 1),
+        (other, "lookup", "unknown", "not_listed", 1, 20, seq + 1),
+    ]
+    assert reread(tmp_path, "SELECT state, step, not_before_us FROM call WHERE call_no = 0") == [
+        (0, "lookup", 30 + INTERVAL_US)
     ]
     assert await ledger.tally() == {"deleted": 1, "unknown": 1, "unsent": 7}
     assert reread(tmp_path, "SELECT COUNT(*) FROM call WHERE state = 0") == [(5,)]
@@ -337,8 +333,11 @@ async def test_a_hold_reaches_a_call_in_flight_when_it_comes_back(ledger: Ledger
         await ledger.open_attempt(request(call, str(call.call_no)), 1) for call in (whole, part)
     ]
     assert await ledger.hold(frozenset({("person0", ""), ("person1", part.face_ids[0])})) == 0
-    for call, seq in zip((whole, part), attempts, strict=True):
+    told = [
         await ledger.record(seq, call, evidence(Kind.THROTTLED, call))
+        for call, seq in zip((whole, part), attempts, strict=True)
+    ]
+    assert told == [None, Waiting(Step.DELETE, 0)]
     assert await ledger.tally() == {"unsent": 6, "held": 3}
     assert await claimed(ledger) == Call(1, "person1", part.face_ids[1:], part.places[1:])
 
@@ -396,267 +395,7 @@ async def test_sessions_and_their_ends(tmp_path: Path) -> None:
     assert [x.verb for x in (first, second, third)] == [Verb.RUN, Verb.RESUME, Verb.RETRY]
 
 
-# What waits for its time
-
-
-async def test_an_unclear_end_waits_for_its_lookups_and_then_for_nothing(tmp_path: Path) -> None:
-    draft_run(tmp_path, [rows(persons(1, 2))])
-    async with opened_ledger(tmp_path) as ledger:
-        call = await claimed(ledger)
-        seq = await ledger.open_attempt(request(call), 1)
-        waiting = await ledger.record(seq, call, Evidence(Kind.AMBIGUOUS, 1_000_000))
-        assert waiting == Waiting(Step.LOOKUP, 4_000_000)
-        looks = [Step.LOOKUP, Step.DELETE]
-        assert await ledger.claim(looks, 3_999_999) is None
-        assert await ledger.due(looks, 3_999_999) == 4_000_000
-        assert await ledger.due([Step.DELETE], 0) is None
-        for number, now_us in enumerate((4_000_000, 7_500_000)):
-            look = await claimed(ledger, *looks, now_us=now_us)
-            assert look == Call(0, "person0", call.face_ids, call.places, Step.LOOKUP)
-            seq = await ledger.open_attempt(request(look, f"l{number}"), now_us)
-            shown = Evidence(Kind.SHOWN, now_us + 500_000, now_us)
-            waiting = await ledger.record(seq, look, shown)
-        assert waiting is None
-        assert await ledger.tally() == {"absent": 2}
-        assert await ledger.is_finished()
-
-
-async def test_a_time_written_before_the_clock_was_set_back_is_not_waited_for(
-    ledger: Ledger,
-) -> None:
-    call = await claimed(ledger)
-    seq = await ledger.open_attempt(request(call), 1)
-    await ledger.record(seq, call, Evidence(Kind.AMBIGUOUS, 500_000_000))
-    assert await ledger.due([Step.LOOKUP], 1_000_000) == 1_000_000
-    assert await ledger.claim([Step.LOOKUP], 1_000_000) is not None
-
-
-async def test_a_new_session_looks_again_at_what_was_given_up(tmp_path: Path) -> None:
-    draft_run(tmp_path, [rows(persons(1))])
-    rules = Rules(max_lookups=1)
-    ledger = Ledger(open_ledger(tmp_path), InlineWriter, rules=rules)
-    await ledger.begin_session(Verb.RUN, 0)
-    call = await claimed(ledger)
-    seq = await ledger.open_attempt(request(call, "a"), 1)
-    await ledger.record(seq, call, Evidence(Kind.AMBIGUOUS, 1))
-    look = await claimed(ledger, Step.LOOKUP, now_us=LONG_AFTER_US)
-    seq = await ledger.open_attempt(request(look, "b"), 1)
-    assert await ledger.record(seq, look, Evidence(Kind.AMBIGUOUS, 2)) is None
-    assert not await ledger.is_finished()
-    await ledger.begin_session(Verb.RESUME, 3)
-    assert await ledger.claim([Step.LOOKUP], LONG_AFTER_US) is not None
-    await ledger.close()
-
-
-async def test_a_new_round_takes_up_what_was_present_and_nothing_else(tmp_path: Path) -> None:
-    draft_run(tmp_path, [rows(persons(3))])
-    ledger = Ledger(open_ledger(tmp_path), InlineWriter, rules=Rules(max_attempts=1))
-    await ledger.begin_session(Verb.RUN, 0)
-    for kind in (Kind.LISTED, Kind.REFUSED, Kind.AMBIGUOUS):
-        call = await claimed(ledger)
-        seq = await ledger.open_attempt(request(call, str(kind)), 1)
-        await ledger.record(seq, call, evidence(kind, call))
-    look = await claimed(ledger, Step.LOOKUP, now_us=LONG_AFTER_US)
-    seq = await ledger.open_attempt(request(look, "look"), 1)
-    assert await ledger.record(seq, look, Evidence(Kind.SHOWN, 1, listed=look.face_ids)) is None
-    assert await ledger.tally() == {"deleted": 1, "refused": 1, "present": 1}
-    await ledger.begin_session(Verb.RETRY, 2)
-    assert (await claimed(ledger)).person_id == "person2"
-    assert await to_delete(ledger) is None
-    await ledger.close()
-
-
-@pytest.mark.parametrize(("verify", "calls"), [("none", 0), ("all", 3), ("sample:2", 2)])
-async def test_what_is_settled_is_looked_up_once_more_where_that_was_asked_for(
-    tmp_path: Path, verify: str, calls: int
-) -> None:
-    draft_run(tmp_path, [rows(persons(3))])
-    async with opened_ledger(tmp_path) as ledger:
-        await ledger.begin_session(Verb.RUN, 0, verify=verify)
-        while (call := await to_delete(ledger)) is not None:
-            seq = await ledger.open_attempt(request(call, str(call.call_no)), 1)
-            await ledger.record(seq, call, evidence(Kind.LISTED, call))
-        looked = 0
-        while call := await ledger.claim([Step.VERIFY], LONG_AFTER_US):
-            looked += 1
-            seq = await ledger.open_attempt(request(call, f"v{call.call_no}"), 1)
-            assert await ledger.record(seq, call, Evidence(Kind.SHOWN, 60)) is None
-        assert looked == calls
-        assert await ledger.is_finished()
-    books = LedgerBooks(open_ledger(tmp_path, read_only=True))
-    assert (books.verification().asked, books.verification().answered) == (calls, calls)
-    books.close()
-
-
-# Whole persons
-
-
-def whole(person_id: str) -> Entry:
-    return Entry(0, 2, "", person_id, "", "", "", "", whole=True)
-
-
-async def test_what_is_found_of_a_whole_person_comes_under_holds_and_conflicts(
-    tmp_path: Path,
-) -> None:
-    entries = [whole("ann"), Entry(1, 3, "", "ben", "2", "", "", "")]
-    holds = Holds(frozenset({("ann", "1")}), "")
-    draft_run(tmp_path, [entries], holds=holds)
-    async with opened_ledger(tmp_path) as ledger:
-        look = await claimed(ledger, Step.LOOKUP)
-        assert look == Call(0, "ann", (), ("s0.csv:2",), Step.LOOKUP, whole=True)
-        seq = await ledger.open_attempt(request(look, "look"), 1)
-        found = tuple(str(number) for number in range(1, 25))
-        waiting = await ledger.record(seq, look, Evidence(Kind.SHOWN, 50, listed=found))
-        assert waiting == Waiting(Step.DELETE, 0)
-        assert await ledger.tally() == {"held": 1, "conflict": 1, "unsent": 24}
-        first = await claimed(ledger)
-        assert first.face_ids == found[2:22]
-        seq = await ledger.open_attempt(request(first, "first"), 1)
-        assert await ledger.record(seq, first, evidence(Kind.LISTED, first)) == (Step.DELETE, 0)
-        rest = await claimed(ledger)
-        assert rest.face_ids == found[22:]
-        seq = await ledger.open_attempt(request(rest, "rest"), 1)
-        waiting = await ledger.record(seq, rest, evidence(Kind.LISTED, rest))
-        assert waiting is not None
-        assert waiting.step is Step.LOOKUP
-        look = await claimed(ledger, Step.LOOKUP, now_us=LONG_AFTER_US)
-        seq = await ledger.open_attempt(request(look, "again"), 1)
-        assert await ledger.record(seq, look, Evidence(Kind.SHOWN, 60, listed=found[:2])) is None
-    assert reread(tmp_path, "SELECT outcome, code FROM face WHERE face_id = ''") == [
-        ("held", "faces_kept")
-    ]
-
-
-async def test_more_than_allowed_is_not_claimed(tmp_path: Path) -> None:
-    draft_run(tmp_path, [[whole("ann")]])
-    ledger = Ledger(open_ledger(tmp_path), InlineWriter, max_delete=1)
-    look = await claimed(ledger, Step.LOOKUP)
-    seq = await ledger.open_attempt(request(look), 1)
-    await ledger.record(seq, look, Evidence(Kind.SHOWN, 50, listed=("1", "2")))
-    for _ in range(2):
-        with pytest.raises(LimitReached, match="2 faces are to be deleted"):
-            await to_delete(ledger)
-    await ledger.close()
-    again = Ledger(open_ledger(tmp_path), InlineWriter, max_delete=2)
-    assert (await claimed(again)).face_ids == ("1", "2")
-    await again.close()
-
-
-# Any sequence whatsoever
-
-
-class LedgerAtWork(RuleBasedStateMachine):
-    """Loops, crashes and growing holds in any order; the audit reads the file independently."""
-
-    @initialize(size=st.integers(1, 3), data=st.data())
-    def plan(self, size: int, data: st.DataObject) -> None:
-        self.runner = asyncio.Runner()
-        self.directory = TemporaryDirectory()
-        self.run_dir = Path(self.directory.name)
-        pairs = [(f"p{p}", f"{p}{f}") for p in range(3) for f in range(4)]
-        draft_run(self.run_dir, [rows(pairs)], faces_per_call=size, holds=NO_HOLDS)
-        self.total = len(pairs)
-        self.holds: set[Hold] = set()
-        self.nonces = itertools.count()
-        self.sent: set[tuple[str, str]] = set()
-        self.last_seq = 0
-        self._open()
-
-    def _open(self) -> None:
-        self.connection = open_ledger(self.run_dir)
-        self.connection.execute("PRAGMA synchronous = OFF")
-        self.ledger = self.runner.run(self._ledger())
-        self.claims: list[Call] = []
-        self.in_flight: list[tuple[Call, int]] = []
-
-    async def _ledger(self) -> Ledger:
-        return Ledger(self.connection, InlineWriter)
-
-    @rule()
-    def claim(self) -> None:
-        call = self.runner.run(to_delete(self.ledger))
-        if call is not None:
-            assert call.face_ids
-            pairs = {(call.person_id, face_id) for face_id in call.face_ids}
-            assert not self.sent & pairs, "what may be gone is not sent again"
-            for person_id, face_id in pairs:
-                assert not {(person_id, ""), (person_id, face_id)} & self.holds
-            self.claims.append(call)
-
-    @precondition(lambda self: self.claims)
-    @rule()
-    def open_attempt(self) -> None:
-        call = self.claims.pop(0)
-        nonce = str(next(self.nonces))
-        seq = self.runner.run(self.ledger.open_attempt(request(call, nonce), 1))
-        assert seq > self.last_seq
-        self.last_seq = seq
-        self.in_flight.append((call, seq))
-
-    @precondition(lambda self: self.in_flight)
-    @rule(
-        kind=st.sampled_from([kind for kind in Kind if kind not in NEVER_OF_A_DELETION]),
-        listed=st.integers(0, 3),
-        data=st.data(),
-    )
-    def record(self, kind: Kind, listed: int, data: st.DataObject) -> None:
-        call, seq = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
-        faces = call.face_ids[:listed] if kind is Kind.LISTED else ()
-        end = Evidence(kind, 9, code=str(kind), listed=faces)
-        self.runner.run(self.ledger.record(seq, call, end))
-        if kind not in NOT_SETTLED:
-            self.sent |= {(call.person_id, face_id) for face_id in call.face_ids}
-
-    @rule(
-        kind=st.sampled_from([Kind.SHOWN, Kind.NO_PERSON, Kind.AMBIGUOUS]), listed=st.integers(0, 3)
-    )
-    def look(self, kind: Kind, listed: int) -> None:
-        """Only what a lookup lists may be sent again."""
-        call = self.runner.run(self.ledger.claim([Step.LOOKUP], LONG_AFTER_US))
-        if call is None:
-            return
-        nonce = str(next(self.nonces))
-        seq = self.runner.run(self.ledger.open_attempt(request(call, nonce), 1))
-        self.last_seq = seq
-        there = call.face_ids[:listed] if kind is Kind.SHOWN else ()
-        end = Evidence(kind, 9, code=str(kind), listed=there)
-        self.runner.run(self.ledger.record(seq, call, end))
-        self.sent -= {(call.person_id, face_id) for face_id in there}
-
-    @rule(person=st.integers(0, 2), face=st.none() | st.integers(0, 3))
-    def hold(self, person: int, face: int | None) -> None:
-        one = (f"p{person}", "" if face is None else f"{person}{face}")
-        self.runner.run(self.ledger.hold(frozenset({one})))
-        self.holds.add(one)
-
-    @rule()
-    def crash_and_start_again(self) -> None:
-        self._open()
-        assert self.runner.run(self.ledger.close_open_attempts(9)) >= 0
-        assert not select(self.connection, "SELECT 1 FROM call WHERE state = 1")
-        self.sent |= {
-            (person_id, face_id)
-            for person_id, face_id in select(
-                self.connection,
-                "SELECT person_id, face_id FROM face JOIN call USING (call_no)"
-                " WHERE outcome = 'unknown'",
-            )
-        }
-
-    @invariant()
-    def the_books_agree(self) -> None:
-        if hasattr(self, "connection"):
-            assert sum(audit(self.connection).values()) == self.total
-
-    def teardown(self) -> None:
-        if hasattr(self, "connection"):
-            self.connection.close()
-            self.directory.cleanup()
-            self.runner.close()
-
-
-LedgerAtWork.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
-TestLedgerAtWork = LedgerAtWork.TestCase
+# Damage
 
 
 @pytest.fixture

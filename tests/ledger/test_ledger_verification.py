@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.rig import draft_run, lines, opened_ledger, rows
+from tests.core.rig import draft_run, lines, rows
 from tests.ledger.audit import audit
-from tests.ledger.errands import ALL_STEPS, LOOKING, Errands, World
+from tests.ledger.errands import ALL_STEPS, LOOKING, Errands, World, unsynced_ledger
 from worker.fold import DEFAULT_RULES
 from worker.holds import Holds
 from worker.ledger.books import LedgerBooks
@@ -51,7 +51,7 @@ def verified(sent: Sequence[Request]) -> list[str]:
 
 async def test_everything_is_looked_up_once_more_after_it_was_deleted(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows(PAIRS)])
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1, verify="all")
         errands = Errands(ledger, library().answer)
         await errands.all(DELETE)
@@ -68,7 +68,7 @@ async def test_everything_is_looked_up_once_more_after_it_was_deleted(tmp_path: 
 
 async def test_none_is_none(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows(PAIRS)])
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1, verify="none")
         assert not verified(await Errands(ledger, library().answer).all())
     assert answered(tmp_path) == Verification(0, 0)
@@ -86,7 +86,7 @@ async def test_what_was_not_asked_about_is_not_looked_up(tmp_path: Path) -> None
             return Evidence(Kind.AMBIGUOUS, 0)
         return library().answer(asked)
 
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1, verify="all")
         sent = await Errands(ledger, answer).all()
     assert Counter(verified(sent)) == {"p3": 1, "p4": 1, "p5": 1}
@@ -96,7 +96,7 @@ async def test_what_was_not_asked_about_is_not_looked_up(tmp_path: Path) -> None
 async def test_what_is_there_again_is_present_and_not_sent(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows(PAIRS[:1])])
     world = library()
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1, verify="all")
         errands = Errands(ledger, world.answer)
         await errands.all(DELETE)
@@ -108,7 +108,7 @@ async def test_what_is_there_again_is_present_and_not_sent(tmp_path: Path) -> No
 
 async def test_an_unclear_answer_is_asked_for_again_until_it_is_given_up(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows(PAIRS[:1])])
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1, verify="all")
         errands = Errands(ledger, library().answer)
         await errands.all(DELETE)
@@ -128,7 +128,7 @@ async def test_a_throttled_verification_is_no_answer_and_no_attempt(tmp_path: Pa
         kind = next(kinds, None) if asked.step is Step.VERIFY else None
         return world.answer(asked) if kind is None else Evidence(kind, 0)
 
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1, verify="all")
         assert len(verified(await Errands(ledger, answer).all())) == 10
     assert answered(tmp_path) == Verification(1, 1)
@@ -138,7 +138,7 @@ async def test_only_what_was_seen_after_the_last_change_counts(tmp_path: Path) -
     """A deletion of a new round has to be looked at anew."""
     draft_run(tmp_path, [rows(PAIRS[:1])])
     world = library()
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1, verify="all")
         errands = Errands(ledger, world.answer)
         await errands.all(DELETE)
@@ -159,7 +159,7 @@ async def sampled(run_dir: Path, size: int, *, then: Sequence[int] = ()) -> list
     world = library()
     persons = []
     for number, wanted in enumerate((size, *then)):
-        async with opened_ledger(run_dir) as ledger:
+        async with unsynced_ledger(run_dir) as ledger:
             verb = Verb.RETRY if number else Verb.RUN
             await ledger.begin_session(verb, 1, verify=f"sample:{wanted}")
             errands = Errands(ledger, world.answer, now_us=(number + 1) * 10**9)
@@ -194,11 +194,11 @@ async def test_a_later_session_keeps_the_sample_and_adds_to_it_only_what_is_miss
 async def test_what_is_found_does_not_change_the_sample(tmp_path: Path) -> None:
     """A whole person's seal is renewed by what is found; who is sampled stays."""
     draft_run(tmp_path, [rows([(person_id, "") for person_id, _ in PAIRS])])
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1, verify="sample:2")
         errands = Errands(ledger, library().answer)
         await errands.all((Step.LOOKUP, Step.DELETE))
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RESUME, 2, verify="sample:2")
         sent = await Errands(ledger, library().answer, now_us=10**9).all()
     assert len(set(verified(sent))) == 2
@@ -207,7 +207,7 @@ async def test_what_is_found_does_not_change_the_sample(tmp_path: Path) -> None:
 
 async def test_all_calls_of_a_person_in_the_sample_are_verified(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows([("p", f"{n}") for n in range(5)])], faces_per_call=2)
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1, verify="sample:1")
         sent = await Errands(ledger, World({"p": "01234"}).answer).all()
     assert sorted(x.face_ids for x in sent if x.step is Step.VERIFY) == [
@@ -221,7 +221,7 @@ async def test_all_calls_of_a_person_in_the_sample_are_verified(tmp_path: Path) 
 async def test_a_whole_person_is_asked_about_as_such(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows([("p0", ""), ("p1", "1")])])
     rules = replace(DEFAULT_RULES, delete_person=True)
-    async with opened_ledger(tmp_path, rules=rules) as ledger:
+    async with unsynced_ledger(tmp_path, rules=rules) as ledger:
         await ledger.begin_session(Verb.RUN, 1, verify="all")
         sent = await Errands(ledger, library().answer).all()
     assert [(x.person_id, x.face_ids) for x in sent if x.step is Step.VERIFY] == [
@@ -236,11 +236,11 @@ async def test_a_whole_person_is_asked_about_as_such(tmp_path: Path) -> None:
 async def test_the_verb_looks_at_everything_and_deletes_nothing(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows(PAIRS)])
     world = library()
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1)
         await Errands(ledger, world.answer).all()
     for number in range(2, 4):
-        async with opened_ledger(tmp_path) as ledger:
+        async with unsynced_ledger(tmp_path) as ledger:
             await ledger.begin_session(Verb.VERIFY, number)
             sent = await Errands(ledger, world.answer, now_us=number * 10**9).all()
             assert await ledger.is_finished()
@@ -255,7 +255,7 @@ async def test_the_verb_settles_what_is_unknown_and_leaves_what_is_to_be_sent(
 ) -> None:
     draft_run(tmp_path, [rows(PAIRS[:2])])
     world = library()
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1)
         errands = Errands(ledger, lambda _: Evidence(Kind.AMBIGUOUS, 0))
         await errands.all()
@@ -274,7 +274,7 @@ async def test_what_a_verification_finds_gone_at_last_is_looked_for_twice(tmp_pa
     """``present`` after all attempts; then nobody lists it any more."""
     draft_run(tmp_path, [rows(PAIRS[:1])])
     world = library()
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1)
         errands = Errands(ledger, world.answer)
         errands.answer = lambda x: (
@@ -292,18 +292,18 @@ async def test_a_resume_takes_up_what_was_asked_for_and_never_answered(tmp_path:
     """Together with what else is left: a verification that was given up, and one never begun."""
     draft_run(tmp_path, [rows(PAIRS[:3])])
     world = library()
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1)
         errands = Errands(ledger, world.answer)
         await errands.one(DELETE)
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RESUME, 2, verify="all")
         errands = Errands(ledger, world.answer, now_us=10**9)
         await errands.one(DELETE)
         errands.answer = lambda _: Evidence(Kind.AMBIGUOUS, 0)
         assert {x.person_id for x in await errands.all((Step.VERIFY,))} == {"p0", "p1"}
     assert answered(tmp_path) == Verification(asked=2, answered=0)
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RESUME, 3)
         sent = await Errands(ledger, world.answer, now_us=2 * 10**9).all()
     assert sorted(verified(sent)) == ["p0", "p1", "p2"]

@@ -10,10 +10,10 @@ from typing import Any
 import apsw
 import pytest
 
-from tests.core.rig import draft_run, lines, opened_ledger, rows
+from tests.core.rig import draft_run, lines, rows
 from tests.ledger.audit import audit
 from tests.ledger.audit import rows as select
-from tests.ledger.errands import ALL_STEPS, LOOKING, Errands, World
+from tests.ledger.errands import ALL_STEPS, LOOKING, Errands, World, unsynced_ledger
 from worker.errors import LedgerDamaged, LimitReached
 from worker.fold import DEFAULT_RULES, Rules
 from worker.holds import NO_HOLDS, Hold, Holds
@@ -50,7 +50,7 @@ async def erased(
 ) -> list[Request]:
     """Plan ``pairs`` and do everything; what was sent."""
     draft_run(run_dir, [rows(pairs or [WHOLE])], holds=holds)
-    async with opened_ledger(run_dir, rules=rules) as ledger:
+    async with unsynced_ledger(run_dir, rules=rules) as ledger:
         await ledger.begin_session(Verb.RUN, 1)
         sent = await Errands(ledger, world.answer).all()
         assert await ledger.is_finished()
@@ -133,7 +133,7 @@ async def test_a_look_finds_nothing_new_in_what_it_found_before(tmp_path: Path) 
         return world.answer(asked) if kind is None else Evidence(kind, 0)
 
     draft_run(tmp_path, [rows([WHOLE])])
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         sent = await Errands(ledger, answer).all()
     assert steps(sent) == [
         ("lookup", 0), ("delete", 1), ("lookup", 0), ("delete", 1), ("lookup", 0),
@@ -178,7 +178,7 @@ async def test_whoever_keeps_adding_faces_is_not_followed_for_ever(
 async def test_a_new_round_sends_what_was_found_too_late(tmp_path: Path) -> None:
     world = Refilling(5)
     await erased(tmp_path, world)
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RETRY, 1)
         sent = await Errands(ledger, world.answer, now_us=10**9).all()
     assert steps(sent) == [("delete", 1), ("lookup", 0)]
@@ -205,7 +205,7 @@ async def test_a_face_found_under_two_whole_persons_is_sent_for_neither_from_the
 ) -> None:
     world = World({"w": ["1", "2"], "v": ["2"]})
     draft_run(tmp_path, [rows([WHOLE, ("v", "")])])
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         errands = Errands(ledger, world.answer)
         assert await errands.one(LOOKING) is not None
         assert await errands.one(LOOKING) is not None
@@ -225,7 +225,7 @@ async def test_a_hold_that_comes_at_any_time_keeps_what_is_left(
     """After each of the first calls; nothing that is held by then leaves any more."""
     world = World({"w": ["1", "2"]})
     draft_run(tmp_path, [rows([WHOLE])])
-    async with opened_ledger(tmp_path, rules=rules) as ledger:
+    async with unsynced_ledger(tmp_path, rules=rules) as ledger:
         await ledger.begin_session(Verb.RUN, 1)
         errands = Errands(ledger, world.answer)
         for _ in range(number):
@@ -252,7 +252,7 @@ async def test_a_hold_that_comes_at_any_time_keeps_what_is_left(
 async def test_a_hold_reaches_a_removal_that_waits(tmp_path: Path) -> None:
     world = World({"w": ["1"]})
     draft_run(tmp_path, [rows([WHOLE])])
-    async with opened_ledger(tmp_path, rules=WITH_RECORD) as ledger:
+    async with unsynced_ledger(tmp_path, rules=WITH_RECORD) as ledger:
         await ledger.begin_session(Verb.RUN, 1)
         errands = Errands(ledger, world.answer)
         await errands.all((*LOOKING, *DELETE))
@@ -268,13 +268,13 @@ async def test_a_removal_waits_for_a_look_of_its_own_session(tmp_path: Path) -> 
     """What was added since the last one would go with the record, and leave no trace."""
     world = World({"w": ["1"]})
     draft_run(tmp_path, [rows([WHOLE])])
-    async with opened_ledger(tmp_path, rules=WITH_RECORD) as ledger:
+    async with unsynced_ledger(tmp_path, rules=WITH_RECORD) as ledger:
         await ledger.begin_session(Verb.RUN, 1)
         errands = Errands(ledger, world.answer)
         await errands.all((*LOOKING, *DELETE))
         assert await ledger.due((Step.REMOVE,), errands.now_us) == 0
     world.persons["w"].add("7")
-    async with opened_ledger(tmp_path, rules=WITH_RECORD) as ledger:
+    async with unsynced_ledger(tmp_path, rules=WITH_RECORD) as ledger:
         await ledger.close_open_attempts(errands.now_us)
         await ledger.begin_session(Verb.RESUME, errands.now_us)
         sent = await Errands(ledger, world.answer, now_us=10**9).all()
@@ -288,7 +288,7 @@ async def test_a_removal_waits_for_a_look_of_its_own_session(tmp_path: Path) -> 
 async def test_more_than_allowed_is_found_and_nothing_of_it_is_sent(tmp_path: Path) -> None:
     world = World({"w": ["1", "2"], "v": ["3"], "n": ["9"]})
     draft_run(tmp_path, [rows([WHOLE, ("v", ""), ("n", "9")])])
-    async with opened_ledger(tmp_path, max_delete=3) as ledger:
+    async with unsynced_ledger(tmp_path, max_delete=3) as ledger:
         errands = Errands(ledger, world.answer)
         await errands.all(LOOKING)
         for _ in range(2):  # the call waits again
@@ -298,7 +298,7 @@ async def test_more_than_allowed_is_found_and_nothing_of_it_is_sent(tmp_path: Pa
         assert not await ledger.is_finished()
     assert [x.face_ids for x in errands.sent if x.step is Step.DELETE] in ([], [("9",)])
     assert outcomes(tmp_path) == {"1": "unsent", "2": "unsent", "": "unsent"}
-    async with opened_ledger(tmp_path, max_delete=4) as ledger:
+    async with unsynced_ledger(tmp_path, max_delete=4) as ledger:
         await ledger.begin_session(Verb.RESUME, 1)
         await Errands(ledger, world.answer, now_us=10**9).all()
     assert outcomes(tmp_path) == {"1": "deleted", "2": "deleted", "": "person_empty"}
@@ -307,7 +307,7 @@ async def test_more_than_allowed_is_found_and_nothing_of_it_is_sent(tmp_path: Pa
 async def test_exactly_as_many_as_allowed_are_sent(tmp_path: Path) -> None:
     world = World({"w": ["1", "2"], "n": ["9"]})
     draft_run(tmp_path, [rows([WHOLE, ("n", "9")])])
-    async with opened_ledger(tmp_path, max_delete=3) as ledger:
+    async with unsynced_ledger(tmp_path, max_delete=3) as ledger:
         await Errands(ledger, world.answer).all()
     assert outcomes(tmp_path) == {"1": "deleted", "2": "deleted", "": "person_empty"}
 
@@ -315,7 +315,7 @@ async def test_exactly_as_many_as_allowed_are_sent(tmp_path: Path) -> None:
 async def test_what_is_kept_does_not_count_towards_the_limit(tmp_path: Path) -> None:
     world = World({"w": ["1", "2"]})
     draft_run(tmp_path, [rows([WHOLE])], holds=holding(("w", "2")))
-    async with opened_ledger(tmp_path, max_delete=1) as ledger:
+    async with unsynced_ledger(tmp_path, max_delete=1) as ledger:
         await Errands(ledger, world.answer).all()
     assert outcomes(tmp_path) == {"1": "deleted", "2": "held", "": "held"}
 
@@ -323,7 +323,7 @@ async def test_what_is_kept_does_not_count_towards_the_limit(tmp_path: Path) -> 
 async def test_a_hold_makes_room_under_the_limit(tmp_path: Path) -> None:
     world = World({"w": ["1", "2"]})
     draft_run(tmp_path, [rows([WHOLE])])
-    async with opened_ledger(tmp_path, max_delete=1) as ledger:
+    async with unsynced_ledger(tmp_path, max_delete=1) as ledger:
         errands = Errands(ledger, world.answer)
         await errands.all(LOOKING)
         with pytest.raises(LimitReached):
@@ -338,14 +338,14 @@ async def test_a_hold_makes_room_under_the_limit(tmp_path: Path) -> None:
 
 async def test_a_person_nobody_could_be_asked_about_is_left_to_a_resume(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows([WHOLE])])
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1)
         errands = Errands(ledger, lambda _: Evidence(Kind.AMBIGUOUS, 0))
         assert len(await errands.all()) == DEFAULT_RULES.max_lookups
         assert not await ledger.is_finished()
         assert await ledger.tally() == {"unknown": 1}
     world = World({"w": ["1"]})
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RESUME, 1)
         await Errands(ledger, world.answer, now_us=10**9).all()
     assert outcomes(tmp_path) == {"1": "deleted", "": "person_empty"}
@@ -372,10 +372,10 @@ def damage(run_dir: Path, sql: str) -> None:
 async def test_what_was_found_is_sealed_like_what_was_planned(tmp_path: Path, sql: str) -> None:
     world = World({"w": ["1", "2"]})
     draft_run(tmp_path, [rows([WHOLE])])
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await Errands(ledger, world.answer).all(LOOKING)
     damage(tmp_path, sql)
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         with pytest.raises(LedgerDamaged, match="call 0 of the ledger is not what was planned"):
             await ledger.claim(ALL_STEPS, 10**9)
 
@@ -385,7 +385,7 @@ async def test_nothing_is_found_by_a_verification(tmp_path: Path) -> None:
     world = World({"w": ["1"]})
     await erased(tmp_path, world)
     world.persons["w"].add("7")
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.VERIFY, 1)
         sent = await Errands(ledger, world.answer, now_us=10**9).all()
         assert await ledger.is_finished()
@@ -398,7 +398,7 @@ async def test_a_new_round_finds_what_appeared_since(tmp_path: Path) -> None:
     world = World({"w": ["1"]})
     await erased(tmp_path, world)
     world.persons["w"] |= {"1", "7"}
-    async with opened_ledger(tmp_path) as ledger:
+    async with unsynced_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.VERIFY, 1)
         await Errands(ledger, world.answer, now_us=10**9).all()
         assert {x: y for x, y in outcomes(tmp_path).items() if y == "present"}.keys() == {"1", ""}

@@ -95,13 +95,16 @@ def show(figures: Figures, seconds: float) -> None:
     )
     say(f"event log {figures.digest}; {seconds:.0f} s")
     rules = Counter(violation.rule for run in figures.failed for violation in run.violations)
-    for run in figures.failed[:SHOWN_VIOLATIONS]:
-        say(f"VIOLATED, to replay: make simulate SEED={run.seed} RUNS=1 VERBOSE=1")
-        for violation in run.violations[:SHOWN_VIOLATIONS]:
-            say(f"    {violation.rule}: {violation.what}")
     if rules:
         say("by rule: " + ", ".join(f"{count} {rule}" for rule, count in rules.most_common()))
     say(f"{sum(rules.values())} violations in {len(figures.failed)} of {figures.runs:,} runs")
+
+
+def show_violations(run: Simulated) -> None:
+    """What was violated in one of them, and how to see it again."""
+    say(f"VIOLATED, to replay: make simulate SEED={run.seed} RUNS=1 VERBOSE=1")
+    for violation in run.violations[:SHOWN_VIOLATIONS]:
+        say(f"    {violation.rule}: {violation.what}")
 
 
 def campaign(first_seed: int, runs: int, *, verbose: bool) -> Figures:
@@ -110,7 +113,10 @@ def campaign(first_seed: int, runs: int, *, verbose: bool) -> Figures:
     told = time.monotonic()
     try:
         for seed in range(first_seed, first_seed + runs):
-            figures.add(simulate(seed, directory, say if verbose else None))
+            simulated = simulate(seed, directory, say if verbose else None)
+            figures.add(simulated)
+            if simulated.violations:
+                show_violations(simulated)
             if time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
                 say(f"{figures.runs:,} runs, {len(figures.failed)} of them with violations")

@@ -21,7 +21,6 @@ from tests.simulation.violations import Violations
 from worker.invariants.checking import examine
 from worker.invariants.timeline import planned_terms
 from worker.ledger.books import LedgerBooks
-from worker.ledger.database import open_ledger
 from worker.model import WANTED, Kind, Outcome, StopReason
 from worker.report.interface import Line
 from worker.report.writing import write_report
@@ -88,12 +87,9 @@ class _Judge:
         self._end = end
         self._violations = violations
         self.exit_codes: list[int] = []
-        books = LedgerBooks(open_ledger(end.directory, read_only=True))
-        try:
-            self.book = list(books.lines())
-            self._report = self._write(books) if end.departures.is_sampled else None
-        finally:
-            books.close()
+        books = LedgerBooks(end.reader)
+        self.book = list(books.lines())
+        self._report = self._write(books) if end.departures.is_sampled else None
 
     def _breach(self, rule: str, what: str) -> None:
         self._violations.report(rule, f"run {self._end.order.name}: {what}")

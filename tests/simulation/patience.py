@@ -20,9 +20,9 @@ from tests.simulation.violations import Violations
 from worker.green.codes import RETRYABLE_CODES
 from worker.holds import Hold
 from worker.ledger.books import LedgerBooks
-from worker.ledger.database import open_ledger
 from worker.model import StopReason, Verb
 from worker.pipeline import Stop
+from worker.report.interface import Line
 from worker.settings import Settings
 
 MOST_EVENTFUL_LIVES = 25
@@ -165,26 +165,14 @@ class Patience:
         if self._lines() != before:
             self._violations.report("D7", f"run {self._order.name} was finished, and changed")
 
-    def _lines(self) -> list[object]:
-        books = LedgerBooks(open_ledger(self._at.directory, read_only=True, checked=True))
-        try:
-            return list(books.lines())
-        finally:
-            books.close()
+    def _lines(self) -> list[Line]:
+        return list(LedgerBooks(self._reader).lines())
 
     def _is_left(self) -> bool:
-        books = LedgerBooks(open_ledger(self._at.directory, read_only=True, checked=True))
-        try:
-            return books.left().calls > 0
-        finally:
-            books.close()
+        return LedgerBooks(self._reader).left().calls > 0
 
     def _is_retried(self) -> bool:
-        books = LedgerBooks(open_ledger(self._at.directory, read_only=True, checked=True))
-        try:
-            return books.retried(RETRYABLE_CODES).calls > 0
-        finally:
-            books.close()
+        return LedgerBooks(self._reader).retried(RETRYABLE_CODES).calls > 0
 
     # The exclusion list
 

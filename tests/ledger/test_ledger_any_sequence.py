@@ -1,0 +1,216 @@
+"""The ledger under any sequence of what can happen; the audit reads the file independently."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.core.rig import draft_run, rows
+from tests.ledger.audit import audit
+from tests.ledger.audit import rows as select
+from tests.ledger.errands import ALL_STEPS, request
+from worker.errors import LimitReached
+from worker.fold import Rules
+from worker.holds import Hold
+from worker.ledger.database import open_ledger
+from worker.ledger.journal import Ledger
+from worker.ledger.writer import InlineWriter
+from worker.model import Call, Evidence, Kind, Step, StopReason, Verb
+
+PERSONS = ("p0", "p1", "whole", "both")
+PAIRS = [
+    *((f"p{p}", f"{p}{f}") for p in range(2) for f in range(4)),
+    ("whole", ""),
+    ("both", "80"),
+    ("both", ""),
+]
+FOUND = [f"9{n}" for n in range(4)]
+"""What may be found of a whole person."""
+
+NOTHING_APPLIED = [Kind.THROTTLED, Kind.AGAIN, Kind.NOT_SENT, Kind.FATAL]
+UNCLEAR = [Kind.AMBIGUOUS, Kind.SWAPPED]
+KINDS = {
+    Step.DELETE: [Kind.LISTED, Kind.LISTED, Kind.REFUSED, *UNCLEAR, *NOTHING_APPLIED],
+    Step.LOOKUP: [*[Kind.SHOWN] * 6, *[Kind.NO_PERSON] * 3, Kind.REFUSED, *UNCLEAR,
+                  *NOTHING_APPLIED],
+    Step.REMOVE: [Kind.REMOVED, Kind.REFUSED, *UNCLEAR, *NOTHING_APPLIED],
+}  # fmt: skip
+KINDS[Step.VERIFY] = KINDS[Step.LOOKUP]
+INTERVAL_US = 1000
+
+
+class LedgerAtWork(RuleBasedStateMachine):
+    """Loops, lies, crashes, growing holds, limits and new sessions in any order."""
+
+    @initialize(
+        size=st.integers(1, 3),
+        delete_person=st.booleans(),
+        verify=st.sampled_from(["none", "all", "sample:2"]),
+        limit=st.sampled_from([0, 0, 10, 12]),
+    )
+    def plan(self, *, size: int, delete_person: bool, verify: str, limit: int) -> None:
+        self.runner = asyncio.Runner()
+        self.directory = TemporaryDirectory()
+        self.run_dir = Path(self.directory.name)
+        draft_run(self.run_dir, [rows(PAIRS)], faces_per_call=size)
+        self.fold_rules = Rules(
+            absence_interval_us=INTERVAL_US,
+            max_attempts=2,
+            max_lookups=2,
+            max_rounds=2,
+            delete_person=delete_person,
+            retryable_codes=frozenset({"403"}),
+        )
+        self.verify = verify
+        self.limit = limit
+        self.holds: set[Hold] = set()
+        self.nonces = itertools.count()
+        self.now_us = 1
+        self._open(Verb.RUN)
+
+    def _open(self, verb: Verb) -> None:
+        self.connection = open_ledger(self.run_dir)
+        self.connection.execute("PRAGMA synchronous = OFF")
+        self.ledger = self.runner.run(self._ledger())
+        self.claims: list[Call] = []
+        self.in_flight: list[tuple[Call, int]] = []
+        self.runner.run(self.ledger.close_open_attempts(self.now_us))
+        assert not select(self.connection, "SELECT 1 FROM call WHERE state = 1")
+        audit(self.connection, self.fold_rules)
+        self._begin(verb)
+
+    def _begin(self, verb: Verb) -> None:
+        self.runner.run(self.ledger.begin_session(verb, self.now_us, verify=self.verify))
+
+    async def _ledger(self) -> Ledger:
+        return Ledger(self.connection, InlineWriter, rules=self.fold_rules, max_delete=self.limit)
+
+    @rule(steps=st.sampled_from([ALL_STEPS, ALL_STEPS, (Step.DELETE,), (Step.LOOKUP,)]))
+    def claim(self, steps: tuple[Step, ...]) -> None:
+        due_us = self.runner.run(self.ledger.due(steps, self.now_us))
+        try:
+            call = self.runner.run(self.ledger.claim(steps, self.now_us))
+        except LimitReached:
+            assert self.limit
+            return
+        assert (call is not None) == (due_us is not None and due_us <= self.now_us)
+        if call is None:
+            return
+        held = {(call.person_id, face_id) for face_id in ("", *call.face_ids)}
+        if call.step is Step.DELETE:
+            assert 0 < len(call.face_ids) <= 20
+            assert not held & self.holds
+        if call.step is Step.REMOVE:
+            assert self.fold_rules.delete_person
+            assert call.person_id not in {person_id for person_id, _ in self.holds}
+        self.claims.append(call)
+
+    @precondition(lambda self: self.claims)
+    @rule()
+    def open_attempt(self) -> None:
+        call = self.claims.pop(0)
+        asked = request(call, str(next(self.nonces)))
+        seq = self.runner.run(self.ledger.open_attempt(asked, self.now_us))
+        self.in_flight.append((call, seq))
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data(), code=st.sampled_from(["400", "403", "404"]))
+    def record(self, data: st.DataObject, code: str) -> None:
+        call, seq = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
+        kind = data.draw(st.sampled_from(KINDS[call.step]))
+        listed: tuple[str, ...] = ()
+        if kind in {Kind.LISTED, Kind.SHOWN}:
+            faces = call.face_ids or (["80", *FOUND] if call.person_id == "both" else FOUND)
+            listed = tuple(data.draw(st.lists(st.sampled_from(faces), unique=True)))
+        unsent = kind is Kind.NOT_SENT or (kind is Kind.FATAL and data.draw(st.booleans()))
+        self.now_us += 1
+        end = Evidence(
+            kind, self.now_us, None if unsent else self.now_us - 1, code=code, listed=listed
+        )
+        self.runner.run(self.ledger.record(seq, call, end))
+
+    @rule(us=st.sampled_from([INTERVAL_US // 2, INTERVAL_US]))
+    def time_passes(self, us: int) -> None:
+        self.now_us += us
+
+    @rule(person_id=st.sampled_from(PERSONS), face=st.none() | st.integers(0, 3))
+    def hold(self, person_id: str, face: int | None) -> None:
+        faces = (
+            FOUND if person_id in {"whole", "both"} else [f"{person_id[1:]}{n}" for n in range(4)]
+        )
+        one = (person_id, "" if face is None else faces[face])
+        self.runner.run(self.ledger.hold(frozenset({one})))
+        self.holds.add(one)
+
+    @rule()
+    def crash_and_resume(self) -> None:
+        self._open(Verb.RESUME)
+
+    @precondition(lambda self: not self.claims and not self.in_flight)
+    @rule()
+    def end_and_verify(self) -> None:
+        end = self.ledger.end_session(self.now_us, StopReason.FINISHED, "", {})
+        self.runner.run(end)
+        self._begin(Verb.VERIFY)
+
+    @precondition(lambda self: not self.claims and not self.in_flight)
+    @rule()
+    def try_again(self) -> None:
+        """As the verb does: only a run that is finished has another round."""
+        if self.runner.run(self.ledger.is_finished()):
+            self._begin(Verb.RETRY)
+
+    @rule()
+    def settle(self) -> None:
+        """An obliging service answers everything, so that later rounds are reached at all."""
+        while self.in_flight or self.claims:
+            if self.claims:
+                self.open_attempt()
+            call, seq = self.in_flight.pop()
+            self._answer(call, seq)
+        for _ in range(200):
+            due_us = self.runner.run(self.ledger.due(ALL_STEPS, self.now_us))
+            if due_us is None:
+                return
+            self.now_us = max(self.now_us, due_us)
+            try:
+                call_or_none = self.runner.run(self.ledger.claim(ALL_STEPS, self.now_us))
+            except LimitReached:
+                return
+            assert call_or_none is not None
+            asked = request(call_or_none, str(next(self.nonces)))
+            seq = self.runner.run(self.ledger.open_attempt(asked, self.now_us))
+            self._answer(call_or_none, seq)
+        raise AssertionError("it never ends")
+
+    def _answer(self, call: Call, seq: int) -> None:
+        good = {Step.DELETE: Kind.LISTED, Step.REMOVE: Kind.REMOVED}.get(call.step, Kind.SHOWN)
+        listed = call.face_ids if good is Kind.LISTED else ()
+        self.now_us += 1
+        end = Evidence(good, self.now_us, self.now_us - 1, code="200", listed=listed)
+        self.runner.run(self.ledger.record(seq, call, end))
+
+    @invariant()
+    def the_books_agree(self) -> None:
+        if hasattr(self, "connection"):
+            planned = len(PAIRS)
+            (found,) = select(
+                self.connection, "SELECT COUNT(*) FROM face WHERE found_by IS NOT NULL"
+            )
+            assert sum(audit(self.connection, self.fold_rules).values()) == planned + found[0]
+
+    def teardown(self) -> None:
+        if hasattr(self, "connection"):
+            self.connection.close()
+            self.directory.cleanup()
+            self.runner.close()
+
+
+LedgerAtWork.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestLedgerAtWork = LedgerAtWork.TestCase
