@@ -56,6 +56,9 @@ class LoopClock:
         """What an operator or NTP may do to a clock, while the loop's own goes on."""
         self._ahead_seconds -= seconds
 
+    def set_forward(self, seconds: float) -> None:
+        self._ahead_seconds += seconds
+
 
 def run_virtually(main: Coroutine[Any, Any, T]) -> T:
     """Run ``main`` to its end on a virtual clock."""

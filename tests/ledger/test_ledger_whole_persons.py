@@ -249,6 +249,25 @@ async def test_a_hold_that_comes_at_any_time_keeps_what_is_left(
         assert told[""] == "held"
 
 
+async def test_a_hold_after_the_end_changes_nothing_that_was_established(tmp_path: Path) -> None:
+    world = World({"w": ["1", "2"]})
+
+    def answer(asked: Request) -> Evidence:
+        if asked.step is Step.DELETE:
+            return Evidence(Kind.REFUSED, 0, code="400")
+        return world.answer(asked)
+
+    draft_run(tmp_path, [rows([WHOLE])])
+    async with unsynced_ledger(tmp_path) as ledger:
+        await ledger.begin_session(Verb.RUN, 1)
+        errands = Errands(ledger, answer)
+        await errands.all()
+        assert await ledger.hold(frozenset({("w", "")})) == 0
+        await ledger.begin_session(Verb.RETRY, errands.now_us)
+        assert {x.step for x in await errands.all()} <= set(LOOKING)
+    assert outcomes(tmp_path) == {"1": "refused", "2": "refused", "": "present"}
+
+
 async def test_a_hold_reaches_a_removal_that_waits(tmp_path: Path) -> None:
     world = World({"w": ["1"]})
     draft_run(tmp_path, [rows([WHOLE])])
@@ -302,6 +321,20 @@ async def test_more_than_allowed_is_found_and_nothing_of_it_is_sent(tmp_path: Pa
         await ledger.begin_session(Verb.RESUME, 1)
         await Errands(ledger, world.answer, now_us=10**9).all()
     assert outcomes(tmp_path) == {"1": "deleted", "2": "deleted", "": "person_empty"}
+
+
+async def test_the_limit_keeps_nobody_from_looking_nor_what_the_input_names(
+    tmp_path: Path,
+) -> None:
+    """Those were counted before the first call."""
+    world = World({"w": ["1", "2"], "v": ["3"], "n": ["9"]})
+    draft_run(tmp_path, [rows([("n", "9"), WHOLE, ("v", "")])])
+    async with unsynced_ledger(tmp_path, max_delete=1) as ledger:
+        errands = Errands(ledger, world.answer)
+        assert [x.person_id for x in await errands.all(LOOKING)] == ["w", "v"]
+        with pytest.raises(LimitReached):
+            await errands.all(DELETE)
+    assert [x.face_ids for x in errands.sent if x.step is Step.DELETE] == [("9",)]
 
 
 async def test_exactly_as_many_as_allowed_are_sent(tmp_path: Path) -> None:
