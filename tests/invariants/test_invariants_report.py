@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.invariants.rehearsal import Rehearsal, opened, violations
+from tests.invariants.rehearsal import Rehearsal, opened, plan, violations
+from tests.invariants.rehearsal import report as write
 from worker.invariants.checking import examine
+from worker.invariants.reports import exit_code
 
 Copied = Callable[[], Rehearsal]
 Spoil = Callable[[Path], object]
@@ -59,6 +61,7 @@ def summary(**values: object) -> Spoil:
 
 SPOILED: list[tuple[str, Spoil, set[str]]] = [
     ("a file that is missing", lambda r: (r / "failures.csv").unlink(), {"D6"}),
+    ("an index that is missing", lambda r: (r / "index.json").unlink(), {"D6"}),
     ("a file cut short",
      lambda r: (r / "results.jsonl").write_bytes((r / "results.jsonl").read_bytes()[:-20]),
      {"D6", "D7"}),
@@ -136,3 +139,43 @@ def test_the_second_report_is_written_beside_the_first_and_removed(copied: Copie
         "ledger.sqlite3-wal",
         "ledger.sqlite3-shm",
     }
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("finished", 4),
+        ("sigint", 130),
+        ("sigterm", 143),
+        ("limit", 8),
+        ("fatal", 7),
+        ("swapped", 7),
+        ("outage", 5),
+    ],
+)
+def test_the_exit_code_follows_from_why_it_stopped(copied: Copied, reason: str, code: int) -> None:
+    run = copied()
+    with opened(run.run_dir) as connection:
+        connection.execute("UPDATE session SET stop_reason = ? WHERE session_no = 2", (reason,))
+    write(run.run_dir)
+    assert violations(run.run_dir) == []
+    document = json.loads((run.run_dir / "report" / "summary.json").read_bytes())
+    assert document["exit_code"] == code
+
+
+WANTED_ALSO = {"treat_no_person_as_absent": True}
+SUMMARY = {"outcomes": {"no_person": 1, "deleted": 0}, "books_balance": True}
+
+
+def test_whether_no_person_is_wanted_decides_about_the_exit_code(tmp_path: Path) -> None:
+    plan(tmp_path / "r", [("nobody", "1")])
+    with opened(tmp_path / "r") as connection:
+        assert exit_code(connection, {**SUMMARY, "settings": WANTED_ALSO}) == 0
+        neither = {"treat_no_person_as_absent": False}
+        assert exit_code(connection, {**SUMMARY, "settings": neither}) == 4
+
+
+def test_a_run_that_was_only_planned_breaks_nothing(tmp_path: Path) -> None:
+    plan(tmp_path / "r", [("p", "1"), ("q", "")])
+    write(tmp_path / "r")
+    assert violations(tmp_path / "r") == []

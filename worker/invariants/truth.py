@@ -151,8 +151,6 @@ def _claim(face: Face, moment: _Moment | None, replay: _Replay) -> Iterator[Comp
             yield "false", "deleted, and the service has not deleted it"
         if outcome is Outcome.NO_PERSON and there:
             yield "false", "no_person, and the service had the face"
-        if outcome is Outcome.PRESENT and there is False:
-            yield "T2", "present, and the service did not have it then"
     if outcome in UNTOUCHED:
         for deletion in replay.deletions.get(face_id, ()):
             if not _is_excused(deletion, replay.shown.get(face_id, ())):

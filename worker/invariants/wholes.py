@@ -106,16 +106,27 @@ def _kept(call: Call, shown: Attempt | None) -> Iterator[Complaint]:
 def _overlooked(
     line: Face, call: Call, attempts: list[Attempt], timeline: Timeline
 ) -> Iterator[Complaint]:
-    """A settled person that is proved to be empty must not be called open."""
+    """What is proved about a person must be said once nothing is left to be done."""
+    removal = removed(attempts)
+    listed_after = removal is not None and any(
+        a.is_complete_lookup
+        and a.seq > removal.end_seq
+        and a.ending is not None
+        and a.ending.listed
+        for a in attempts
+    )
+    if removal is not None and removal.kind is Kind.REMOVED and not listed_after:
+        if line.outcome is not Outcome.PERSON_DELETED:
+            yield "T5", f"{line.outcome}, and the evidence proves person_deleted"
+        return
     longest = timeline.longest_interval_us
     proved = emptiness(attempts, math.inf if longest is None else longest)
     waits = any(face.step or (face.face_id and face.outcome in UNFINISHED) for face in call.faces)
-    if (
-        proved is Kind.SHOWN
-        and not waits
-        and line.outcome in UNFINISHED
-        and timeline.deletes_persons == {False}
-    ):
+    if waits or line.outcome not in UNFINISHED:
+        return
+    if proved is Kind.NO_PERSON:
+        yield "T5", f"{line.outcome}, and the evidence proves that the person is not known"
+    if proved is Kind.SHOWN and timeline.deletes_persons == {False}:
         yield "T5", f"{line.outcome}, and the evidence proves person_empty"
 
 
