@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Literal, TypeAlias
 
 from worker.cli import stderr
-from worker.cli.planning import counted
+from worker.cli.preview import counted
 from worker.errors import FacepurgeError, GateClosed
 from worker.plan import PlanFigures
 

@@ -12,7 +12,8 @@ import msgspec
 
 from worker import telemetry
 from worker.cli import consent, purge, stderr
-from worker.cli.planning import anchored, counted
+from worker.cli.planning import anchored
+from worker.cli.preview import counted
 from worker.configuration import Configuration
 from worker.errors import GateClosed
 from worker.green.codes import RETRYABLE_CODES

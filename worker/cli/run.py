@@ -65,7 +65,7 @@ def run(
     Nothing is sent before all of it was read and checked, the plan is on disk, and you said yes.
     """
     from worker import telemetry  # noqa: PLC0415 (start-up: --help needs none of these)
-    from worker.cli import consent, planning, purge  # noqa: PLC0415
+    from worker.cli import consent, planning, preview, purge  # noqa: PLC0415
     from worker.cli.concluding import conclude_run  # noqa: PLC0415
     from worker.cli.run_directory import made_run_directory, new_run_id  # noqa: PLC0415
     from worker.model import Verb  # noqa: PLC0415
@@ -94,9 +94,9 @@ def run(
                 count, noun = consent.to_be_confirmed(plan.figures)
                 consent.obtain(
                     [
-                        *planning.plan_lines(plan.figures, settings, address, account),
+                        *preview.plan_lines(plan.figures, settings, address, account),
                         *([f"  note      {note}"] if note else []),
-                        *planning.rejection_lines(plan.figures),
+                        *preview.rejection_lines(plan.figures),
                     ],
                     count,
                     noun,
