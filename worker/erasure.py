@@ -14,7 +14,10 @@ nobody has looked since the last change           unknown, unsent  lookup
 what is listed is on the exclusion list           held
 what is listed is in conflict                     conflict
 what is listed could not be deleted               present
-two answers "no such person"                      no_person (after a removal: person_deleted)
+two answers "no such person": after a removal,    person_deleted
+or where the record was to be removed
+after faces of the person were deleted            person_empty
+otherwise                                         no_person
 nothing is listed: one lookup after a good        person_empty     remove, where it
 answer, otherwise two                                              was asked for
 the removal was refused                           refused
@@ -46,6 +49,8 @@ from worker.model import Kind, Outcome, Step
 
 FACES_KEPT = "faces_kept"
 """Our code for a person of whom only faces are left that must not be sent."""
+EMPTY = "person_empty"
+"""Our code for a person without faces whose record is still to be removed."""
 RECORD_KEPT = "record_kept"
 """Our code for an empty person whose record stays, because some of the faces must not go."""
 NOT_REMOVED = "not_removed"
@@ -117,7 +122,9 @@ def _judge(
         back = _last(_after(lookups, _end_seq(last), Kind.SHOWN, listing=True))
         if back is None:
             return Standing(Outcome.PERSON_DELETED, _code(last), decided_by=last.ending_seq)
-        return _back(back, horizon)
+        if back is shown:
+            return _back(back, horizon)
+        # Looked for since, and not listed any more: as if it had never been removed.
     if shown is not None and _lists(shown) and _gone_before(lookups, changes, shown, rules):
         return _back(shown, horizon)
     if any(face.waits for face in found.values()):
@@ -129,7 +136,9 @@ def _judge(
         return _left(shown, found, horizon)
     if gone is None:
         return Standing(Outcome.UNKNOWN, step=Step.LOOKUP)
-    return _emptied(gone, last, changes, rules, horizon)
+    if _kind(gone) is Kind.NO_PERSON:
+        return _unknown_to_the_service(gone, lookups, changes, rules, horizon)
+    return _emptied(gone, changes, rules, horizon)
 
 
 def _left(shown: Trace, found: Mapping[str, Found], horizon: Horizon) -> Standing:
@@ -149,19 +158,43 @@ def _back(shown: Trace, horizon: Horizon) -> Standing:
     return Standing(Outcome.PRESENT, REAPPEARED, decided_by=shown.ending_seq, step=again)
 
 
-def _emptied(
-    gone: Trace, last: Trace | None, changes: Sequence[Trace], rules: Rules, horizon: Horizon
+def _unknown_to_the_service(
+    gone: Trace,
+    lookups: Sequence[Trace],
+    changes: Sequence[Trace],
+    rules: Rules,
+    horizon: Horizon,
 ) -> Standing:
-    """Nothing is listed any more, or the person is not known."""
+    """It says that there is no such person.
+
+    Which may be a wrong account or region, unless the service has shown in this run that there was.
+    """
     decided_by = _end_seq(gone)
-    removed = last is not None and last.step is Step.REMOVE
-    if _kind(gone) is Kind.NO_PERSON:
-        if removed:
-            return Standing(Outcome.PERSON_DELETED, _code(gone), decided_by=decided_by)
-        again = Step.LOOKUP if decided_by <= horizon.round_seq else None
-        return Standing(Outcome.NO_PERSON, _code(gone), decided_by=decided_by, step=again)
-    if not rules.delete_person:
+    known = _was_known(lookups, changes, rules)
+    if _was_removed(changes) or (known and rules.delete_person):
+        return Standing(Outcome.PERSON_DELETED, _code(gone), decided_by=decided_by)
+    if known:
         return Standing(Outcome.PERSON_EMPTY, _code(gone), decided_by=decided_by)
+    again = Step.LOOKUP if decided_by <= horizon.round_seq else None
+    return Standing(Outcome.NO_PERSON, _code(gone), decided_by=decided_by, step=again)
+
+
+def _was_known(lookups: Sequence[Trace], changes: Sequence[Trace], rules: Rules) -> bool:
+    """Whether a good answer named a deleted face, or lookups showed the person without one."""
+    if any(_kind(x) is Kind.LISTED and x.ending and x.ending.listed for x in changes):
+        return True
+    shown = [x for x in lookups if is_conclusive(x) and _kind(x) is Kind.SHOWN]
+    return _gone(shown, changes, rules) is not None
+
+
+def _was_removed(changes: Sequence[Trace]) -> bool:
+    return bool(changes) and changes[-1].step is Step.REMOVE
+
+
+def _emptied(gone: Trace, changes: Sequence[Trace], rules: Rules, horizon: Horizon) -> Standing:
+    """Nothing is listed any more."""
+    if not rules.delete_person:
+        return Standing(Outcome.PERSON_EMPTY, _code(gone), decided_by=_end_seq(gone))
     return _to_be_removed(gone, changes, rules, horizon)
 
 
@@ -189,7 +222,7 @@ def _to_be_removed(
         return Standing(Outcome.PRESENT, NOT_REMOVED, decided_by=decided_by)
     if removals and decided_by <= horizon.round_seq:
         return Standing(Outcome.PRESENT, NOT_REMOVED, decided_by=decided_by, step=step)
-    return Standing(Outcome.UNKNOWN, "person_empty", decided_by=decided_by, step=step)
+    return Standing(Outcome.UNKNOWN, EMPTY, decided_by=decided_by, step=step)
 
 
 def _gone(lookups: Sequence[Trace], changes: Sequence[Trace], rules: Rules) -> Trace | None:
@@ -213,9 +246,9 @@ def _gone_before(
     earlier = [x for x in lookups if x.ending_seq is not None and x.ending_seq < shown.attempt_seq]
     if any(_end_seq(x) > shown.attempt_seq for x in changes):
         return False
-    gone = _gone(earlier, changes, rules)
-    removed = bool(changes) and changes[-1].step is Step.REMOVE
-    return gone is not None and (removed or _kind(gone) is Kind.SHOWN)
+    if _gone(earlier, changes, rules) is None:
+        return False
+    return _was_removed(changes) or _was_known(earlier, changes, rules)
 
 
 def _after(

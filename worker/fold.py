@@ -15,9 +15,10 @@ one after a good answer that omits it, otherwise two
 else: after S and D, two answers "no such person"     no_person
 else: one of those is still missing                   unknown      lookup
 else, S later than D (or no D):
-  it had been established as gone in this round       present
+  D was refused, for this face as it seems, and it    refused
+  has not come back since
+  it came back in this round                          present
   ``max_attempts`` were made in this round            present
-  D was refused, for this face as it seems            refused
   it may be sent again, or for the first time         unknown,     delete
                                                       unsent
 else, D later than S (or no S):
@@ -167,7 +168,10 @@ def spaced(lookups: Sequence[Trace], interval_us: int) -> list[Trace]:
 
 
 def given_up(lookups: Sequence[Trace], rules: Rules, horizon: Horizon) -> bool:
-    """Whether ``lookups``, in ledger order, brought nothing too often in this session."""
+    """Whether ``lookups``, in ledger order, brought nothing too often in this session.
+
+    Once is too often where the service refused: it would refuse the same question again.
+    """
     in_a_row = 0
     for lookup in lookups:
         if is_conclusive(lookup):
@@ -177,7 +181,7 @@ def given_up(lookups: Sequence[Trace], rules: Rules, horizon: Horizon) -> bool:
             and lookup.ending is not None
             and lookup.ending.kind in INCONCLUSIVE
         ):
-            in_a_row += 1
+            in_a_row += rules.max_lookups if lookup.ending.kind is Kind.REFUSED else 1
     return in_a_row >= rules.max_lookups
 
 
@@ -350,14 +354,16 @@ def _at_hand(story: _Story, shown: Trace, horizon: Horizon) -> _Verdict:
     back_seq = _back_seq(story)
     code = REAPPEARED if back_seq else STILL_LISTED
     present = _Verdict(Outcome.PRESENT, code, _end_seq(shown))
-    refused = _was_refused(tried, shown)
-    if shown.attempt_seq <= horizon.round_seq:
-        return _refused(tried[-1], story, horizon) if refused else _again(present)
+    again = shown.attempt_seq <= horizon.round_seq
+    untried = back_seq > max((_end_seq(x) for x in tried), default=0)
+    # The same in whatever round it is asked: that a new one has begun is no evidence.
+    if not untried and _was_refused(tried, shown):
+        return _refused(tried[-1], story, horizon)
+    if again:
+        return _again(present)
     attempts = sum(x.attempt_seq > horizon.round_seq for x in tried)
     if back_seq > horizon.round_seq or attempts >= story.rules.max_attempts:
         return present
-    if refused:
-        return _refused(tried[-1], story, horizon)
     if not tried:
         return _Verdict(Outcome.UNSENT, "", _end_seq(shown), Step.DELETE)
     return _Verdict(Outcome.UNKNOWN, code, _end_seq(shown), Step.DELETE)

@@ -68,6 +68,17 @@ def _current_task() -> asyncio.Task[object]:
     return task
 
 
+class Contact:
+    """When the service last gave a complete answer, to whatever call of the run.
+
+    One for all pacers: a lane with little to do must not take its own few failures for an outage
+    while others are answered.
+    """
+
+    def __init__(self) -> None:
+        self.answered_at = float("-inf")
+
+
 class Pacer:
     """Decides when the next call may leave.
 
@@ -81,9 +92,10 @@ class Pacer:
         rate_per_second: float,
         *,
         outage_limit_seconds: float,
+        contact: Contact | None = None,
         starved: Callable[[int], None] = lambda _callers: None,
     ) -> None:
-        """``starved`` is told how many more callers are needed for the rate to hold."""
+        """``contact`` is shared with the run's other pacers; ``starved`` is told how many more callers are needed for the rate to hold."""
         self._loop = asyncio.get_running_loop()
         self._configured: Final = rate_per_second
         self._rate = rate_per_second
@@ -105,6 +117,7 @@ class Pacer:
         self._interval = PROBE_INTERVAL_SECONDS
         self._failures = 0
         self._trouble_since: float | None = None
+        self._contact = contact or Contact()
         self._outage_limit = outage_limit_seconds
         self._changed = asyncio.Event()
 
@@ -150,8 +163,8 @@ class Pacer:
     def _wakes_at(self, *, probed: bool) -> float | None:
         """When a hold has to be looked at again; None where only a change can end it."""
         times = [] if probed else [max(self._hold_until, self._time_to_set_out())]
-        if self._trouble_since is not None:
-            times.append(self._trouble_since + self._outage_limit + 0.001)
+        if (since := self._out_since) is not None:
+            times.append(since + self._outage_limit + 0.001)
         return min(times, default=None)
 
     def _time_to_set_out(self) -> float:
@@ -248,6 +261,7 @@ class Pacer:
         self._forget(self._accepted, now)
         self._failures = 0
         self._trouble_since = None
+        self._contact.answered_at = now
         if self._probing:
             self._probing = False
             self._prober = None
@@ -295,10 +309,15 @@ class Pacer:
     @property
     def outage(self) -> bool:
         """Whether the service could not be used for longer than the outage limit."""
-        return (
-            self._trouble_since is not None
-            and self._loop.time() - self._trouble_since > self._outage_limit
-        )
+        since = self._out_since
+        return since is not None and self._loop.time() - since > self._outage_limit
+
+    @property
+    def _out_since(self) -> float | None:
+        """Since when every call of the run has failed; None where the last of these did not."""
+        if self._trouble_since is None:
+            return None
+        return max(self._trouble_since, self._contact.answered_at)
 
     # Holds
 
@@ -402,6 +421,7 @@ class Pacers:
         self._rate = rate_per_second
         self._outage_limit_seconds = outage_limit_seconds
         self._shared = shared
+        self._contact = Contact()
         self._pacers: dict[str, Pacer] = {}
 
     def of(self, operation: str) -> Pacer:
@@ -409,6 +429,8 @@ class Pacers:
         bucket = "" if self._shared else operation
         if bucket not in self._pacers:
             self._pacers[bucket] = Pacer(
-                self._rate, outage_limit_seconds=self._outage_limit_seconds
+                self._rate,
+                outage_limit_seconds=self._outage_limit_seconds,
+                contact=self._contact,
             )
         return self._pacers[bucket]

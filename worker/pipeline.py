@@ -30,7 +30,7 @@ LOOK_AGAIN_SECONDS = 1.0
 """While loops work, the supervisor looks at the ledger at least this often: a call that is settled
 may let go of another one of its person, in a lane whose loops are gone or wait for answers."""
 
-NO_FAILURE = frozenset({"stopped", "held", "outage"})
+NO_FAILURE = frozenset({"stopped", "held"})
 """Codes of attempts that this program itself kept from leaving."""
 
 ANSWERED_ALL_THE_SAME = frozenset({"incomplete_answer", "contradictory_answer", "count_mismatch"})

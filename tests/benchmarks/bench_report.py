@@ -82,6 +82,9 @@ class GeneratedBooks:
     def found_lines(self) -> int:
         return 0
 
+    def has_waiting_calls(self) -> bool:
+        return False
+
     def verification(self) -> Verification:
         return Verification(0, 0)
 

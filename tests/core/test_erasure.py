@@ -134,14 +134,23 @@ def verdict(
         ([NOBODY, EMPTY, NOBODY], {}, "unknown", "", "lookup"),
         ([NOBODY, EMPTY, EMPTY], {}, "person_empty", "shown", "-"),
         ([LISTS, DELETED, NOBODY], GONE, "unknown", "", "lookup"),
-        ([LISTS, DELETED, NOBODY, NOBODY], GONE, "no_person", "no_person", "-"),
+        ([LISTS, AMBIGUOUS, NOBODY, NOBODY], found(one=Outcome.NO_PERSON),
+         "no_person", "no_person", "-"),
+        ([LISTS, OMITTED, NOBODY, NOBODY], found(one=Outcome.NO_PERSON),
+         "no_person", "no_person", "-"),
+        # Nobody knows the person any more whom the service has shown in this run.
+        ([LISTS, DELETED, NOBODY, NOBODY], GONE, "person_empty", "no_person", "-"),
+        ([EMPTY, EMPTY, NOBODY], {}, "person_empty", "shown", "-"),
+        ([EMPTY, EMPTY, NOBODY, NOBODY], {}, "person_empty", "no_person", "-"),
+        ([EMPTY, NOBODY, NOBODY], {}, "no_person", "no_person", "-"),
         # Faces again.
         ([EMPTY, EMPTY, LISTS], {}, "present", REAPPEARED, "-"),
         ([LISTS, DELETED, EMPTY, LISTS], GONE, "present", REAPPEARED, "-"),
         ([LISTS, DELETED, EMPTY, LISTS], WAITS, "present", REAPPEARED, "-"),
         ([EMPTY, LISTS], WAITS, "unsent", "", "-"),
         ([NOBODY, NOBODY, LISTS], WAITS, "unsent", "", "-"),
-        ([LISTS, DELETED, NOBODY, NOBODY, LISTS_OTHER], GONE, "present", STILL_LISTED, "-"),
+        ([LISTS, AMBIGUOUS, NOBODY, NOBODY, LISTS_OTHER], GONE, "present", STILL_LISTED, "-"),
+        ([LISTS, DELETED, NOBODY, NOBODY, LISTS_OTHER], GONE, "present", REAPPEARED, "-"),
         ([LISTS, DELETED, EMPTY, LISTS, DELETED], GONE, "unknown", "", "lookup"),
     ],
 )  # fmt: skip
@@ -169,6 +178,9 @@ EMPTIED = (LISTS, DELETED, EMPTY)
         ([*EMPTIED, REMOVED], "person_deleted", "removed", "-"),
         ([*EMPTIED, REMOVED, NOBODY], "person_deleted", "removed", "-"),
         ([*EMPTIED, REMOVED, EMPTY], "person_deleted", "removed", "-"),
+        # Somebody else was faster.
+        ([*EMPTIED, NOBODY, NOBODY], "person_deleted", "no_person", "-"),
+        ([LISTS, DELETED, NOBODY, NOBODY], "person_deleted", "no_person", "-"),
         # It may be gone: look first.
         ([*EMPTIED, REMOVAL_OPEN], "unknown", "no_end_recorded", "-"),
         ([*EMPTIED, REMOVAL_LOST], "unknown", "", "lookup"),
@@ -189,6 +201,10 @@ EMPTIED = (LISTS, DELETED, EMPTY)
         ([*EMPTIED, LISTS], "present", REAPPEARED, "-"),
         ([*EMPTIED, REMOVAL_LOST, LISTS_OTHER], "present", STILL_LISTED, "-"),
         ([*EMPTIED, REMOVED, LISTS, DELETED], "unknown", "", "lookup"),
+        # And gone again: the latest lookups count.
+        ([*EMPTIED, REMOVED, LISTS, NOBODY], "unknown", "", "lookup"),
+        ([*EMPTIED, REMOVED, LISTS, NOBODY, NOBODY], "person_deleted", "no_person", "-"),
+        ([*EMPTIED, REMOVED, LISTS, EMPTY, EMPTY], "unknown", "person_empty", "remove"),
         ([*EMPTIED, REMOVED, LISTS, DELETED, EMPTY], "unknown", "person_empty", "remove"),
     ],
 )  # fmt: skip
@@ -364,6 +380,16 @@ def test_a_round_looks_again_at_what_it_may_take_up(
     before: tuple[Event, ...], outcome: str, code: str, step: str
 ) -> None:
     assert in_a_new_round(*before) == (outcome, code, step)
+
+
+@pytest.mark.parametrize("now", [(EMPTY, EMPTY), (NOBODY, NOBODY)])
+def test_whoever_came_back_after_the_removal_and_went_again_is_not_looked_for_for_ever(
+    now: tuple[Event, ...],
+) -> None:
+    before = (*EMPTIED, REMOVED, LISTS)
+    assert in_a_new_round(*before, rules=WITH_RECORD) == ("present", REAPPEARED, "lookup")
+    outcome, _, step = in_a_new_round(*before, then=now, rules=WITH_RECORD)
+    assert (outcome, step) in {("unknown", "remove"), ("person_deleted", "-")}
 
 
 def test_what_could_not_be_deleted_is_looked_at_again() -> None:

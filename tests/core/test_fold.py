@@ -134,7 +134,8 @@ def verdict(
         ([AMBIGUOUS, SHOWN, AMBIGUOUS], "unknown", "ambiguous", "lookup"),
         ([AMBIGUOUS, SHOWN, AMBIGUOUS, SHOWN], "unknown", STILL_LISTED, "delete"),
         ([AMBIGUOUS, SHOWN] * 3, "present", STILL_LISTED, "-"),
-        ([OMITTED, SHOWN, CLOSED, SHOWN, NOT_FOUND, SHOWN], "present", STILL_LISTED, "-"),
+        ([OMITTED, SHOWN, CLOSED, SHOWN, NOT_FOUND, SHOWN], "refused", "404", "-"),
+        ([OMITTED, SHOWN, CLOSED, SHOWN, OMITTED, SHOWN], "present", STILL_LISTED, "-"),
         # Refused.
         ([REFUSED], "refused", "400", "-"),
         ([FORBIDDEN], "refused", "403", "-"),
@@ -486,7 +487,15 @@ def test_what_a_trace_is_worth() -> None:
 TIRED = [UNCLEAR] * 5
 
 
-@pytest.mark.parametrize("kind", [Kind.AMBIGUOUS, Kind.REFUSED, Kind.SWAPPED])
+def test_a_lookup_that_is_refused_is_not_asked_again_in_this_session() -> None:
+    refused = lookup(Kind.REFUSED)
+    assert verdict(AMBIGUOUS, refused) == ("unknown", "ambiguous", "-")
+    assert verdict(AMBIGUOUS, refused, MISSING) == ("unknown", "ambiguous", "lookup")
+    seq = last_seq(told(AMBIGUOUS, refused))
+    assert stands(AMBIGUOUS, refused, horizon=Horizon(0, seq)).step is LOOKUP
+
+
+@pytest.mark.parametrize("kind", [Kind.AMBIGUOUS, Kind.SWAPPED])
 def test_lookups_in_a_row_that_establish_nothing_are_given_up(kind: Kind) -> None:
     unclear = lookup(kind)
     assert verdict(AMBIGUOUS, *[unclear] * 4) == ("unknown", "ambiguous", "lookup")
@@ -550,6 +559,10 @@ UNKNOWN_PERSON = (AMBIGUOUS, NOBODY, NOBODY)
         ((NOT_FOUND, SHOWN), Outcome.REFUSED, "404", None),
         ((AMBIGUOUS, FORBIDDEN, SHOWN), Outcome.REFUSED, "403", DELETE),
         ((AMBIGUOUS, REFUSED, SHOWN), Outcome.REFUSED, "400", None),
+        ((*STILL_THERE[:4], NOT_FOUND, SHOWN), Outcome.REFUSED, "404", None),
+        ((*STILL_THERE[:4], FORBIDDEN, SHOWN), Outcome.REFUSED, "403", DELETE),
+        ((NOT_FOUND, MISSING, MISSING, SHOWN), Outcome.PRESENT, REAPPEARED, DELETE),
+        ((REFUSED, SHOWN, MISSING, MISSING, SHOWN), Outcome.PRESENT, REAPPEARED, DELETE),
         ((DELETED,), Outcome.DELETED, "listed", None),
         ((OMITTED, MISSING), Outcome.ABSENT, "shown", None),
     ],

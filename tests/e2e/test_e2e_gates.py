@@ -201,8 +201,13 @@ async def test_a_ledger_that_is_not_whole_or_not_ours_is_refused(
             damaged("flipped", bytes(flipped)): 3,
             altered("newer", "PRAGMA user_version = 99"): 3,
             altered("foreign", "PRAGMA application_id = 7"): 3,
-            altered("other-face", "UPDATE face SET face_id = '1' || face_id WHERE face_no = 0"): 7,
-            altered("other-person", "UPDATE call SET person_id = 'x' WHERE call_no = 0"): 7,
+            altered("other-face", "UPDATE face SET face_id = '1' || face_id WHERE face_no = 0"): 3,
+            altered("other-person", "UPDATE call SET person_id = 'x' WHERE call_no = 0"): 3,
+            altered("other-row", "UPDATE row SET face_id = '999999' WHERE row_no = 3"): 3,
+            altered(
+                "other-faces",
+                "UPDATE face SET face_id = '1' || face_id; UPDATE row SET face_id = '1' || face_id",
+            ): 7,
             altered(
                 "other-run",
                 "UPDATE run SET value = '\"20200101T000000Z-000000\"' WHERE key = 'run_id'",

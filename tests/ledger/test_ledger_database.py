@@ -244,3 +244,24 @@ async def test_what_was_called_durable_survives_the_power(tmp_path: Path) -> Non
         connection = open_ledger(tmp_path / str(number))
         assert len(connection.execute("SELECT * FROM hold").fetchall()) == number + 1
         connection.close()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "UPDATE row SET face_id = '999' WHERE row_no = 0",
+        "UPDATE row SET person_id = 'somebody' WHERE row_no = 0",
+        "UPDATE row SET face_id = '999' WHERE row_no = (SELECT row_no FROM repeat)",
+        "UPDATE row SET person_id = 'somebody' WHERE row_no = (SELECT row_no FROM repeat)",
+        "UPDATE call SET person_id = 'somebody'",
+    ],
+)
+def test_a_row_that_names_another_face_is_refused_before_anything_is_said_of_it(
+    tmp_path: Path, spoil: str
+) -> None:
+    draft_run(tmp_path, [rows([("p", "1"), ("p", "2"), ("p", "1")])])
+    connection = open_ledger(tmp_path)
+    connection.execute(spoil)
+    connection.close()
+    with pytest.raises(GateClosed, match="a row is not of the face that it was read for"):
+        open_ledger(tmp_path, read_only=True)

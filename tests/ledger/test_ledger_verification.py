@@ -115,9 +115,22 @@ async def test_an_unclear_answer_is_asked_for_again_until_it_is_given_up(tmp_pat
         errands.answer = lambda _: Evidence(Kind.AMBIGUOUS, 0)
         sent = await errands.all()
         assert len(verified(sent)) == DEFAULT_RULES.max_lookups
-        assert await ledger.is_finished(), "what was established stays so"
+        assert not await ledger.is_finished(), "nobody knows whether it is really gone"
+        await ledger.begin_session(Verb.RESUME, errands.now_us)
+        errands.answer = World({"p0": []}).answer
+        assert len(verified(await errands.all())) == 1
+        assert await ledger.is_finished()
     assert outcomes(tmp_path) == [("deleted", "200")]
-    assert answered(tmp_path) == Verification(asked=1, answered=0)
+    assert answered(tmp_path) == Verification(asked=1, answered=1)
+
+
+async def test_what_was_given_up_is_not_verified_in_the_same_session(tmp_path: Path) -> None:
+    """The same question under another name would use up as many lookups again."""
+    draft_run(tmp_path, [rows(PAIRS[:1])])
+    async with unsynced_ledger(tmp_path) as ledger:
+        await ledger.begin_session(Verb.RUN, 1, verify="all")
+        sent = await Errands(ledger, lambda _: Evidence(Kind.AMBIGUOUS, 0)).all()
+        assert [x.step for x in sent] == [Step.DELETE, *[Step.LOOKUP] * DEFAULT_RULES.max_lookups]
 
 
 async def test_a_throttled_verification_is_no_answer_and_no_attempt(tmp_path: Path) -> None:

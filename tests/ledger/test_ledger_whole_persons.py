@@ -13,7 +13,7 @@ import pytest
 from tests.core.rig import draft_run, lines, rows
 from tests.ledger.audit import audit
 from tests.ledger.audit import rows as select
-from tests.ledger.errands import ALL_STEPS, LOOKING, Errands, World, unsynced_ledger
+from tests.ledger.errands import ALL_STEPS, LOOKING, Errands, World, request, unsynced_ledger
 from worker.errors import LedgerDamaged, LimitReached
 from worker.fold import DEFAULT_RULES, Rules
 from worker.holds import NO_HOLDS, Hold, Holds
@@ -211,9 +211,62 @@ async def test_a_face_found_under_two_whole_persons_is_sent_for_neither_from_the
         assert await errands.one(LOOKING) is not None
         await errands.all()
     told = {(x.person_id, x.face_id): x.outcome for x in lines(tmp_path)}
-    assert told["w", "2"] == "deleted"
-    assert told["v", "2"] == "conflict"
-    assert world.persons == {"w": set(), "v": {"2"}}
+    assert told["w", "1"] == "deleted"
+    assert told["w", "2"] == told["v", "2"] == "conflict"
+    assert world.persons == {"w": {"2"}, "v": {"2"}}
+
+
+async def test_a_face_of_the_input_that_is_found_under_somebody_else_does_not_go(
+    tmp_path: Path,
+) -> None:
+    """The whole person is looked up first; the named face has not left by then."""
+    world = World({"w": ["7"], "v": ["7", "8"]})
+    draft_run(tmp_path, [rows([WHOLE, ("v", "7"), ("v", "8")])])
+    async with unsynced_ledger(tmp_path) as ledger:
+        errands = Errands(ledger, world.answer)
+        await errands.one(LOOKING)
+        await errands.all()
+        assert await ledger.is_finished()
+    told = {(x.person_id, x.face_id): x.outcome for x in lines(tmp_path)}
+    assert told == {
+        ("w", ""): "conflict",
+        ("w", "7"): "conflict",
+        ("v", "7"): "conflict",
+        ("v", "8"): "deleted",
+    }
+    assert world.persons == {"w": {"7"}, "v": {"7"}}
+
+
+async def test_what_was_sent_before_it_was_found_under_somebody_else_keeps_its_outcome(
+    tmp_path: Path,
+) -> None:
+    world = World({"w": ["7"], "v": ["7"]})
+    draft_run(tmp_path, [rows([("v", "7"), WHOLE])])
+    async with unsynced_ledger(tmp_path) as ledger:
+        errands = Errands(ledger, world.answer)
+        await errands.one((Step.DELETE,))
+        await errands.all()
+    told = {(x.person_id, x.face_id): x.outcome for x in lines(tmp_path)}
+    assert told == {("v", "7"): "deleted", ("w", "7"): "conflict", ("w", ""): "conflict"}
+
+
+async def test_a_face_in_flight_that_is_found_under_somebody_else_is_not_sent_again(
+    tmp_path: Path,
+) -> None:
+    """Its attempt is throttled after the lookup of the other person: nothing of it was applied."""
+    world = World({"w": ["7"], "v": ["7"]})
+    draft_run(tmp_path, [rows([("v", "7"), WHOLE])])
+    async with unsynced_ledger(tmp_path) as ledger:
+        call = await ledger.claim((Step.DELETE,), 1)
+        assert call is not None
+        seq = await ledger.open_attempt(request(call), 1)
+        errands = Errands(ledger, world.answer)
+        await errands.one(LOOKING)
+        await ledger.record(seq, call, Evidence(Kind.THROTTLED, 2, 1, code="588"))
+        sent = await errands.all()
+        assert not [x for x in sent if x.step is Step.DELETE]
+    told = {(x.person_id, x.face_id): x.outcome for x in lines(tmp_path)}
+    assert told["v", "7"] == "conflict"
 
 
 @pytest.mark.parametrize("rules", [DEFAULT_RULES, WITH_RECORD], ids=["faces", "record"])

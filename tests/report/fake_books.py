@@ -66,6 +66,7 @@ class FakeBooks:
     """How many of the given lines are of faces that were found for whole persons."""
     whole_persons: int = 0
     verified: Verification = UNVERIFIED
+    waiting: bool = False
     treat_no_person_as_absent: bool = False
 
     def header(self) -> RunHeader:
@@ -105,6 +106,9 @@ class FakeBooks:
 
     def verification(self) -> Verification:
         return self.verified
+
+    def has_waiting_calls(self) -> bool:
+        return self.waiting
 
     def call_figures(self) -> Sequence[CallFigures]:
         return self.figures

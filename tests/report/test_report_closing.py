@@ -190,16 +190,25 @@ def test_lookups_alone_have_deleted_nothing_and_are_not_nothing() -> None:
     assert said(person_line(0), figures=lookups).startswith("0 faces deleted, 1 person empty; ")
 
 
-def test_an_unfinished_verification_is_taken_up_or_done_again() -> None:
+def test_an_unfinished_verification_is_taken_up() -> None:
     part = Verification(asked=3, answered=2)
     stopped = [session(), session(StopReason.SIGTERM, verb=Verb.VERIFY)]
     assert said(line(0), reads=stopped, verified=part).endswith(RESUME)
     given_up = [session(), session(verb=Verb.VERIFY)]
     assert said(line(0), reads=given_up, verified=part) == (
         "nothing was deleted by this verification (2 of 3 lookups answered), in all 1 face deleted;"
-        " finished, every face is gone; to look them up again type: facepurge verify r"
+        f" ended with 1 person not verified; {RESUME}"
     )
     assert said(line(0), reads=given_up, verified=VERIFIED).endswith(REPORT)
+
+
+def test_a_round_that_was_cut_short_is_taken_up_and_not_begun_again() -> None:
+    books = outcomes("present", reason=StopReason.KILLED)
+    books.waiting = True
+    assert last_line(concluded(books), "r").endswith(f"the process died; {RESUME}")
+    assert concluded(books).exit_code == 5
+    books.waiting = False
+    assert concluded(books).exit_code == 4
 
 
 def test_the_last_line_says_when_nothing_was_sent_and_when_it_was_a_rehearsal() -> None:

@@ -30,7 +30,7 @@ VERIFIED = Verification(asked=2, answered=2)
         (outcomes("refused", "unknown"), 5),
         (outcomes("refused", "unsent"), 5),
         (outcomes("deleted", "unsent", reason=StopReason.OUTAGE), 5),
-        (outcomes("deleted", reason=StopReason.OUTAGE), 5),
+        (outcomes("deleted", reason=StopReason.OUTAGE), 0),
         (outcomes("deleted", "unknown", reason=StopReason.KILLED), 5),
         (outcomes("deleted", reason=StopReason.KILLED), 0),
         (outcomes("unsent", reason=None), 5),

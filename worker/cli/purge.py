@@ -229,10 +229,11 @@ async def close_left_behind(run_dir: Path) -> None:
     """Close the attempts a dead process left open, so that the report calls them unknown."""
     books = LedgerBooks(open_ledger(run_dir, read_only=True))
     try:
-        settings = msgspec.convert(books.header().settings, Settings)
+        # Those of the session that died, or of the plan, before the first.
+        rules = books.rules() or rules_of(msgspec.convert(books.header().settings, Settings))
     finally:
         books.close()
-    ledger = Ledger(open_ledger(run_dir), ThreadWriter, rules=rules_of(settings))
+    ledger = Ledger(open_ledger(run_dir), ThreadWriter, rules=rules)
     try:
         await ledger.close_open_attempts(SystemClock().now_us())
     finally:

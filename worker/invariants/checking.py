@@ -114,7 +114,7 @@ def examine(
             face_count += sum(face.face_id != "" for call in person.calls for face in call.faces)
             attempts.update(a.operation for call in person.calls for a in call.attempts)
             check_sending(person, timeline, facts["run_id"], findings)
-            check_found(connection, person, findings)
+            check_found(connection, person, findings, looking=facts["whole_persons"] > 0)
             check_claims(person, timeline, findings, finished=finished)
             check_wholes(person, timeline, findings)
             if scratch is not None:

@@ -33,6 +33,7 @@ ORDER BY r.row_no, f.face_id = '', f.face_no
 """
 COLUMNS = ("line", "person_id", "face_id", "outcome", "attempts")
 
+WAITING = "SELECT 1 FROM call WHERE state <> 2 LIMIT 1"
 SESSIONS = "SELECT verb, ended_us, stop_reason FROM session ORDER BY session_no"
 
 AGAIN = "SELECT 1 FROM face WHERE outcome = 'present' AND code = 'reappeared' LIMIT 1"
@@ -167,6 +168,7 @@ def exit_code(connection: apsw.Connection, summary: Any) -> int:
     sessions = query(connection, SESSIONS).fetchall()
     reason = sessions[-1][2] if sessions else ""
     left = {outcome for outcome, count in summary["outcomes"].items() if count}
+    verified = summary["verification"]
     wanted = {str(outcome) for outcome in WANTED}
     if summary["settings"]["treat_no_person_as_absent"]:
         wanted.add("no_person")
@@ -180,7 +182,9 @@ def exit_code(connection: apsw.Connection, summary: Any) -> int:
         return 8
     if _any(connection, AGAIN) or (_any(connection, VERIFIED) and _any(connection, STILL)):
         return 6
-    if left & {"unknown", "unsent"} or reason == StopReason.OUTAGE:
+    if left & {"unknown", "unsent"} or (sessions and _any(connection, WAITING)):
+        return 5
+    if verified is not None and verified["answered"] < verified["asked"]:
         return 5
     return 4 if left - wanted - {"held"} else 0
 

@@ -121,8 +121,6 @@ def _check_request(call: Call, attempt: Attempt, timeline: Timeline, findings: F
             findings.add("S1", place, "it names a face that its call does not have")
         elif found_by is not None and found_by > attempt.seq:
             findings.add("S1", place, "it names a face that was found only later")
-        elif attempt.deletes and faces[face_id].outcome is Outcome.CONFLICT:
-            findings.add("S2", place, "it names a face that is in conflict")
     if attempt.deletes and not attempt.face_ids:
         findings.add("S1", place, "it deletes faces and names none")
     if attempt.deletes and len(attempt.face_ids) > FACES_PER_REQUEST:

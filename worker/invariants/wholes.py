@@ -34,14 +34,19 @@ def _complaints(
     shown = listing[-1] if listing else None
     proved = emptiness(attempts, timeline.shortest_interval_us)
     removal = removed(attempts)
+    known = _was_known(attempts, timeline.shortest_interval_us)
+    vanished = proved is Kind.NO_PERSON and known
     outcome = line.outcome
     match outcome:
-        case Outcome.PERSON_EMPTY if proved is not Kind.SHOWN:
+        case Outcome.PERSON_EMPTY if proved is not Kind.SHOWN and not vanished:
             yield "T2", "person_empty, and complete lookups have not shown that"
+        case Outcome.PERSON_DELETED if removal is None and vanished:
+            if True not in timeline.deletes_persons:
+                yield "S1", "person_deleted, and nobody asked for that"
         case Outcome.PERSON_DELETED:
             yield from _removed(removal, shown, proved)
-        case Outcome.NO_PERSON if proved is not Kind.NO_PERSON or removal is not None:
-            yield "T2", "no_person, and the service has not said so twice"
+        case Outcome.NO_PERSON if proved is not Kind.NO_PERSON or removal is not None or known:
+            yield "T2", "no_person, and the service has not said so twice of one it never showed"
         case Outcome.PRESENT:
             yield from _present(line, shown, changes, proved, timeline)
         case Outcome.HELD | Outcome.CONFLICT if line.code == FACES_KEPT:
@@ -59,6 +64,15 @@ def _complaints(
             yield "T4", f"{outcome}, which no person can be"
     yield from _overlooked(line, call, attempts, timeline)
     yield from _figures(line, attempts)
+
+
+def _was_known(attempts: list[Attempt], interval_us: float) -> bool:
+    """Whether the service has shown in this run that there was such a person."""
+    return any(
+        a.kind is Kind.LISTED and a.ending is not None and a.ending.listed for a in attempts
+    ) or (
+        emptiness([a for a in attempts if a.kind is not Kind.NO_PERSON], interval_us) is Kind.SHOWN
+    )
 
 
 def _removed(

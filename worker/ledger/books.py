@@ -8,10 +8,14 @@ from typing import Any, NamedTuple
 import apsw
 import msgspec
 
+from worker.fold import Rules
 from worker.holds import Hold
 from worker.ledger.database import query
+from worker.ledger.journal import UNVERIFIED
 from worker.model import Kind, Outcome, SourceSummary, StopReason, Verb
 from worker.report.interface import CallFigures, Line, RunHeader, Session, Verification
+
+LAST_RULES = "SELECT rules FROM session ORDER BY session_no DESC LIMIT 1"
 
 # One line per row of the input, in its order. A row that was sent reads the standing of its
 # pair's first row; a row that was not says why. The row of a whole person has a line for each face
@@ -51,14 +55,19 @@ JOIN face f ON f.first_row = IFNULL(d.first_row, r.row_no)
 WHERE r.fate = 'whole' AND f.found_by IS NOT NULL
 """
 
-# Attempts per operation; the first attempt of a call is not a retry, nor is a lookup that brought
-# something. Which of them may have left is what worker.fold says.
+# Attempts per operation. A change is a retry where the same had been sent before, for one face at
+# least; a lookup is one where it brought nothing. What may have left is what worker.fold says.
 CALL_FIGURES = """
 SELECT a.operation, COUNT(*),
        COUNT(*) FILTER (WHERE e.kind IS NOT :not_sent
                         AND (e.kind IS NOT :fatal OR e.sent_us IS NOT NULL)),
        CASE a.operation WHEN 'GetPerson' THEN COUNT(*) FILTER (WHERE e.kind NOT IN ('shown', 'no_person'))
-            ELSE COUNT(*) - COUNT(DISTINCT a.call_no) END,
+            ELSE COUNT(*) FILTER (WHERE e.kind IS NOT :not_sent AND EXISTS (
+              SELECT 1 FROM attempt b LEFT JOIN ending x ON x.attempt_seq = b.seq
+              WHERE b.call_no = a.call_no AND b.seq < a.seq AND b.step = a.step
+              AND x.kind IS NOT :not_sent AND (a.face_ids = b.face_ids OR EXISTS (
+                SELECT 1 FROM json_each(a.face_ids) f JOIN json_each(b.face_ids) g
+                ON f.value = g.value)))) END,
        COUNT(*) FILTER (WHERE e.kind = :throttled)
 FROM attempt a LEFT JOIN ending e ON e.attempt_seq = a.seq GROUP BY a.operation ORDER BY 1
 """
@@ -68,14 +77,18 @@ SELECT e.sent_us FROM ending e JOIN attempt a ON a.seq = e.attempt_seq
 WHERE a.operation = ? AND e.sent_us IS NOT NULL ORDER BY e.sent_us
 """
 
+WAITING_CALL = "SELECT 1 FROM call WHERE state < 2 LIMIT 1"
+
 # What a resume takes up: distinct faces that are known, their distinct persons, and the calls.
 LEFT = """
-SELECT COUNT(*) FILTER (WHERE f.face_id <> '' AND f.outcome IN ('unsent', 'unknown')),
-       COUNT(DISTINCT c.person_id) FILTER (WHERE f.outcome IN ('unsent', 'unknown')),
+SELECT COUNT(*) FILTER (WHERE f.face_id <> '' AND (f.step <> '' OR f.outcome IN ('unsent', 'unknown'))),
+       COUNT(DISTINCT c.person_id) FILTER (WHERE f.step <> '' OR f.outcome IN ('unsent', 'unknown')),
        COUNT(DISTINCT c.call_no)
 FROM call c JOIN face f USING (call_no)
 WHERE c.state < 2 OR f.outcome IN ('unsent', 'unknown')
 """
+# Put together from a constant, and nothing else.
+COUNT_UNVERIFIED = f"SELECT COUNT(*) FROM ({UNVERIFIED})"  # noqa: S608  # nosec B608
 # What a new round may take up.
 RETRIED = """
 SELECT f.outcome, f.code, f.face_id, c.person_id, c.call_no FROM face f JOIN call c USING (call_no)
@@ -162,10 +175,15 @@ class LedgerBooks:
                 detail,
                 msgspec.json.decode(waits, type=dict[str, float]),
             )
-            for _, verb, _, started_us, ended_us, reason, detail, waits in query(
+            for _, verb, _, _, started_us, ended_us, reason, detail, waits in query(
                 self._connection, "SELECT * FROM session ORDER BY session_no"
             )
         ]
+
+    def rules(self) -> Rules | None:
+        """By what the last session folded its evidence; None before the first."""
+        row = query(self._connection, LAST_RULES).fetchone()
+        return None if row is None else msgspec.json.decode(row[0], type=Rules)
 
     def lines(self) -> Iterator[Line]:
         return map(Line._make, query(self._connection, LINES))
@@ -200,9 +218,14 @@ class LedgerBooks:
     def verification(self) -> Verification:
         return Verification(*query(self._connection, VERIFICATION).fetchone())
 
+    def has_waiting_calls(self) -> bool:
+        return bool(query(self._connection, WAITING_CALL).fetchone())
+
     def left(self) -> Left:
         """What a resume takes up; what was in flight when a process died is among it."""
-        return Left(*query(self._connection, LEFT).fetchone())
+        faces, persons, calls = query(self._connection, LEFT).fetchone()
+        (unverified,) = query(self._connection, COUNT_UNVERIFIED).fetchone()
+        return Left(faces, persons, calls + unverified)
 
     def retried(self, retryable_codes: Container[str]) -> Left:
         """What a new round takes up."""

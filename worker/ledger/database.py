@@ -16,12 +16,24 @@ from worker.errors import GateClosed
 APPLICATION_ID = 0x66616365
 """Marks the file as ours in SQLite's header ("face")."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FILE_NAME = "ledger.sqlite3"
 DRAFT_NAME = "ledger.sqlite3.planning"
 
 WAITING, CLAIMED, SETTLED = 0, 1, 2
 """States of a call."""
+
+
+# Faces whose row names another pair than their call does, and repeats of another pair than their
+# first row: whoever reads the results would take one face for another.
+MISTAKEN_ROWS = """
+SELECT r.row_no FROM face f JOIN row r ON r.row_no = f.first_row JOIN call c USING (call_no)
+WHERE r.person_id <> c.person_id OR (f.found_by IS NULL AND r.face_id <> f.face_id)
+UNION ALL
+SELECT r.row_no FROM repeat d JOIN row r USING (row_no) JOIN row o ON o.row_no = d.first_row
+WHERE r.person_id <> o.person_id OR r.face_id <> o.face_id
+LIMIT 1
+"""
 
 
 def query(connection: apsw.Connection, sql: str, bindings: apsw.Bindings = ()) -> Any:
@@ -83,6 +95,10 @@ def _recognise(connection: apsw.Connection, path: Path, *, checked: bool) -> Non
     (complaint,) = ("ok",) if checked else query(connection, "PRAGMA quick_check(1)").fetchone()
     if complaint != "ok":
         raise _damaged(path, f"the ledger is damaged ({str(complaint).splitlines()[-1]})")
+    if not checked and query(connection, MISTAKEN_ROWS).fetchone() is not None:
+        raise _damaged(
+            path, "the ledger is damaged (a row is not of the face that it was read for)"
+        )
     sealed = query(connection, "SELECT value FROM run WHERE key = 'seal'").fetchone()
     if sealed != (facts_seal(connection),):
         raise _damaged(path, "the ledger is damaged (its run is not the one that was planned)")

@@ -6,15 +6,17 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import NamedTuple
 
 import apsw
 import msgspec
 
-from worker.erasure import FACES_KEPT, RECORD_KEPT, Found, fold_person
+from worker.erasure import EMPTY, FACES_KEPT, RECORD_KEPT, Found, fold_person
 from worker.errors import LedgerDamaged, LimitReached
 from worker.fold import (
     DEFAULT_RULES,
+    LOOKUPS,
     Horizon,
     Rules,
     Standing,
@@ -117,6 +119,14 @@ SELECT EXISTS (
   SELECT 1 FROM face f JOIN call c USING (call_no) WHERE f.face_id = ?1 AND c.person_id <> ?2)
 """
 
+# Waiting calls that would send a face.
+CALLS_WITH_FACE = """
+SELECT c.call_no FROM face f JOIN call c USING (call_no)
+WHERE f.face_id = +? AND f.step = 'delete' AND c.state = 0
+"""
+
+CONTESTED = "SELECT face_id FROM contested JOIN face USING (face_id) WHERE call_no = +?"
+
 ADD_TO_TALLY = """
 INSERT INTO tally VALUES (?, ?) ON CONFLICT (outcome) DO UPDATE SET faces = faces + excluded.faces
 """
@@ -187,9 +197,11 @@ WHERE c.state = 2 AND NOT EXISTS (
   SELECT 1 FROM attempt a JOIN ending e ON e.attempt_seq = a.seq
   WHERE a.call_no = v.call_no AND a.step = 'verify' AND a.seq > v.since_seq
   AND e.kind IN ('shown', 'no_person'))
+AND EXISTS (SELECT 1 FROM face f WHERE f.call_no = v.call_no AND f.outcome IN (
+  'deleted', 'absent', 'present', 'no_person', 'person_empty', 'person_deleted'))
 """
 
-INSERT_SESSION = "INSERT INTO session VALUES (?, ?, ?, ?, NULL, NULL, '', '{}')"
+INSERT_SESSION = "INSERT INTO session VALUES (?, ?, ?, ?, ?, NULL, NULL, '', '{}')"
 END_SESSION = """
 UPDATE session SET ended_us = ?, stop_reason = ?, detail = ?, waits = ? WHERE session_no = ?
 """
@@ -264,7 +276,7 @@ class Ledger:
             self._facts = _Facts(**facts)
             self._found = 0
             if self._facts.whole_persons:
-                self._count_found(connection)
+                (self._found,) = query(connection, FOUND_FACES).fetchone()
             self._verifies = bool(
                 query(connection, "SELECT 1 FROM verification LIMIT 1").fetchone()
             )
@@ -418,13 +430,15 @@ class Ledger:
     def _take_in(self, connection: apsw.Connection, call: Call, face_ids: Iterable[str]) -> None:
         """Faces found for a whole person become faces of its call, under holds and conflicts."""
         faces = self._faces(connection, call.call_no)
-        known = [face.face_id for face in faces]
+        known = dict.fromkeys(face.face_id for face in faces)
         held = self._held(connection, call.person_id)
         for face_id in dict.fromkeys(face_ids):
             if face_id in known:
                 continue
             (conflict,) = query(connection, UNDER_ANOTHER, (face_id, call.person_id)).fetchone()
             outcome = Outcome.CONFLICT if conflict else Outcome.UNSENT
+            if conflict:
+                self._set_aside(connection, face_id)
             if held & {"", face_id}:
                 outcome = Outcome.HELD
             connection.execute(
@@ -433,12 +447,18 @@ class Ledger:
             )
             self._add_to_tally(connection, {outcome: 1})
             self._found += outcome is Outcome.UNSENT
-            known.append(face_id)
+            known[face_id] = None
         if len(known) > len(faces):
             connection.execute(
                 "UPDATE call SET seal = ? WHERE call_no = ?",
-                (self._seal(call.call_no, call.person_id, known), call.call_no),
+                (self._seal(call.call_no, call.person_id, list(known)), call.call_no),
             )
+
+    def _set_aside(self, connection: apsw.Connection, face_id: str) -> None:
+        """A face turned out to be under two persons: from here on it is sent for neither."""
+        connection.execute("INSERT OR IGNORE INTO contested VALUES (?)", (face_id,))
+        for (call_no,) in query(connection, CALLS_WITH_FACE, (face_id,)).fetchall():
+            self._restate(connection, call_no)
 
     @staticmethod
     def _faces(connection: apsw.Connection, call_no: int) -> list[_Face]:
@@ -449,6 +469,12 @@ class Ledger:
         """Faces of the person on the exclusion list; ``""`` stands for all of them."""
         rows = query(connection, "SELECT face_id FROM hold WHERE person_id = ?", (person_id,))
         return {face_id for (face_id,) in rows}
+
+    def _contested(self, connection: apsw.Connection, call_no: int) -> set[str]:
+        """Faces of the call that were found under another person too."""
+        if not self._facts.whole_persons:
+            return set()
+        return {face_id for (face_id,) in query(connection, CONTESTED, (call_no,))}
 
     @staticmethod
     def _traces(connection: apsw.Connection, call_no: int) -> list[Trace]:
@@ -490,11 +516,22 @@ class Ledger:
             connection, "SELECT person_id FROM call WHERE call_no = ?", (call_no,)
         ).fetchone()
         held = self._held(connection, person_id)
+        contested = self._contested(connection, call_no)
         faces = self._faces(connection, call_no)
+        last_round = self._last_round(faces)
         standings: dict[str, Standing] = {}
         for face in faces:
             if face.face_id:
-                standings[face.face_id] = self._stand(face, faces, traces, held)
+                rules = self._rules
+                if face.found_by is not None and face.found_by > last_round:
+                    # Found too late to be sent in this round: somebody keeps adding faces.
+                    rules = replace(rules, max_attempts=0)
+                barred = None
+                if held & {"", face.face_id}:
+                    barred = Outcome.HELD
+                elif face.face_id in contested:
+                    barred = Outcome.CONFLICT
+                standings[face.face_id] = self._stand(face, traces, rules, barred)
         for face in faces:
             if not face.face_id:
                 standings[""] = self._stand_whole(face, standings, traces, held)
@@ -513,6 +550,8 @@ class Ledger:
                 connection.execute(SET_STANDING, (*stated, face.face_no))
                 change[face.outcome] -= 1
                 change[stated[1]] += 1
+                if face.found_by is not None and stated[1] != face.outcome:
+                    self._found -= stated[1] in (Outcome.HELD, Outcome.CONFLICT)
         self._add_to_tally(connection, change)
         waiting = self._next(list(standings.values())) or self._verification(
             connection, call_no, traces, standings
@@ -523,23 +562,26 @@ class Ledger:
             connection.execute(SET_WAITING, (WAITING, *waiting, call_no))
         return waiting
 
+    def _last_round(self, faces: Sequence[_Face]) -> float:
+        """``found_by`` of the last faces that were found in time to be sent in this round."""
+        lookups = {x.found_by for x in faces if x.found_by is not None}
+        of_this_round = sorted(seq for seq in lookups if seq > self._horizon.round_seq)
+        if len(of_this_round) <= self._rules.max_rounds:
+            return inf
+        return of_this_round[self._rules.max_rounds - 1]
+
     def _stand(
-        self, face: _Face, faces: Sequence[_Face], traces: Sequence[Trace], held: set[str]
+        self, face: _Face, traces: Sequence[Trace], rules: Rules, barred: Outcome | None
     ) -> Standing:
+        """``barred``: what a face that must not be sent is called."""
         if face.outcome in (Outcome.HELD, Outcome.CONFLICT):
             return _as_stored(face)
-        rules = self._rules
-        if face.found_by is not None:
-            rounds = {x.found_by for x in faces if (x.found_by or 0) > self._horizon.round_seq}
-            if len({x for x in rounds if x is not None and x <= face.found_by}) > rules.max_rounds:
-                # Found too late to be sent in this round: somebody keeps adding faces.
-                rules = replace(rules, max_attempts=0)
         standing = fold(face.face_id, traces, rules, self._horizon)
-        if standing.step is Step.DELETE and held & {"", face.face_id}:
+        if standing.step is Step.DELETE and barred is not None:
             if standing.outcome not in UNFINISHED:
                 # A new round must not send it, and what was established before stands.
                 return replace(standing, step=None)
-            return replace(standing, outcome=Outcome.HELD, code="", step=None)
+            return replace(standing, outcome=barred, code="", step=None)
         return standing
 
     def _stand_whole(
@@ -560,7 +602,8 @@ class Ledger:
         kept = "" in held and standing.outcome in UNFINISHED and not waits
         if kept:
             return replace(standing, outcome=Outcome.HELD, code="", step=None)
-        if held and standing.step is Step.REMOVE:
+        emptied = standing.outcome is Outcome.UNKNOWN and standing.code == EMPTY
+        if held and (emptied or standing.step is Step.REMOVE):
             # With the record goes every face that it may have by then, also one that is held.
             return replace(standing, outcome=Outcome.HELD, code=RECORD_KEPT, step=None)
         return standing
@@ -595,8 +638,10 @@ class Ledger:
             x.ending_seq or 0 for x in traces if x.step in (Step.DELETE, Step.REMOVE) and weighs(x)
         ]
         since_seq = max([*row, *changed])
-        lookups = [x for x in traces if x.step is Step.VERIFY and x.attempt_seq > since_seq]
-        if any(is_conclusive(x) for x in lookups) or given_up(lookups, self._rules, self._horizon):
+        lookups = [x for x in traces if x.step in LOOKUPS and x.attempt_seq > since_seq]
+        if any(is_conclusive(x) and x.step is Step.VERIFY for x in lookups):
+            return None
+        if given_up(lookups, self._rules, self._horizon):
             return None
         return Waiting(Step.VERIFY, due_us(traces, self._rules))
 
@@ -647,15 +692,9 @@ class Ledger:
             for addition in additions:
                 for (call_no,) in query(connection, HELD_CALLS, addition).fetchall():
                     self._restate(connection, call_no)
-            if self._facts.whole_persons:
-                self._count_found(connection)
             return self._count_held(connection) - before
 
         return await self._writer.submit(write)
-
-    def _count_found(self, connection: apsw.Connection) -> None:
-        """What counts towards ``max_delete`` besides the faces of the plan."""
-        (self._found,) = query(connection, FOUND_FACES).fetchone()
 
     @staticmethod
     def _count_held(connection: apsw.Connection) -> int:
@@ -672,7 +711,9 @@ class Ledger:
 
         def write(connection: apsw.Connection) -> None:
             self._session_no += 1
-            connection.execute(INSERT_SESSION, (self._session_no, str(verb), self._seq, started_us))
+            rules = msgspec.json.encode(self._rules, order="sorted").decode()
+            row = (self._session_no, str(verb), rules, self._seq, started_us)
+            connection.execute(INSERT_SESSION, row)
             new_round = verb in (Verb.RUN, Verb.RETRY)
             self._horizon = Horizon(self._seq if new_round else self._horizon.round_seq, self._seq)
             self._ask_for_verification(connection, verb, verify)
@@ -717,12 +758,13 @@ class Ledger:
         )
 
     async def is_finished(self) -> bool:
-        """Whether nothing waits and nothing is left unknown."""
+        """Whether nothing waits, nothing is unknown, and what was to be verified is."""
 
         def read(connection: apsw.Connection) -> bool:
             waiting = query(connection, "SELECT 1 FROM call WHERE state < 2 LIMIT 1").fetchone()
             unknown = query(connection, WITH_UNKNOWN + " LIMIT 1").fetchone()
-            return waiting is None and unknown is None
+            unverified = query(connection, UNVERIFIED + " LIMIT 1").fetchone()
+            return waiting is None and unknown is None and unverified is None
 
         return await self._writer.submit(read)
 

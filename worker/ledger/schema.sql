@@ -83,6 +83,11 @@ CREATE INDEX face_first_row ON face (first_row);
 CREATE INDEX face_call ON face (call_no);
 CREATE INDEX face_unknown ON face (call_no) WHERE outcome = 'unknown';
 
+-- Faces that lookups have shown to be under two persons; sent for neither from then on.
+CREATE TABLE contested (
+  face_id TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
 -- Attempts, written before the first byte of their request; append-only.
 -- attempt.seq and ending.seq are drawn from one counter: they tell what came after what.
 CREATE TABLE attempt (
@@ -130,6 +135,7 @@ CREATE TABLE verification (
 CREATE TABLE session (
   session_no  INTEGER PRIMARY KEY,
   verb        TEXT NOT NULL,     -- run, resume, retry or verify
+  rules       TEXT NOT NULL,     -- JSON: by what its evidence is folded (worker.fold.Rules)
   first_seq   INTEGER NOT NULL,
   started_us  INTEGER NOT NULL,
   ended_us    INTEGER,

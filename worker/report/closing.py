@@ -130,8 +130,10 @@ def _why_it_stopped(conclusion: Conclusion) -> str:
         for outcome, count in conclusion.tally.lines.items()
         if count and outcome not in WANTED
     ]
-    if conclusion.unfinished:
-        return f"ended with {', '.join(left)}"
+    if unanswered := _unanswered(conclusion):
+        left.append(f"{_plural(unanswered, 'person')} not verified")
+    if conclusion.waits:
+        return f"ended with {', '.join(left) or 'a round that is not over'}"
     return "finished" + (f" with {', '.join(left)}" if left else ", every face is gone")
 
 
@@ -146,8 +148,7 @@ def _next(conclusion: Conclusion, directory: str) -> str:
         return f"to see what came type: less {_failing(conclusion, directory)}"
     if conclusion.stop_reason is StopReason.LIMIT:
         return f"to go on with a higher limit N type: facepurge resume {directory} --max-delete N"
-    is_cut_short = conclusion.stop_reason not in (None, StopReason.FINISHED)
-    if conclusion.unfinished or (is_cut_short and _unanswered(conclusion)):
+    if conclusion.waits:
         return f"to go on type: facepurge resume {directory}"
     return _next_after_the_end(conclusion, directory)
 
@@ -173,8 +174,6 @@ def _next_after_the_end(conclusion: Conclusion, directory: str) -> str:
         return f"to see why type: less {failing}"
     if conclusion.failed:
         return f"to see why type: less {directory}/report/rejected.csv"
-    if _unanswered(conclusion):
-        return f"to look them up again type: facepurge verify {directory}"
     return f"to see the report type: less {directory}/report/summary.json"
 
 

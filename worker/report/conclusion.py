@@ -72,6 +72,8 @@ class Conclusion:
     """Lines of faces that were found for whole persons, under each row that asks for them."""
     unfinished: int
     """Lines that ``resume`` may settle."""
+    waits: bool
+    """Whether anything waits for ``resume``: such lines, a new round cut short, a verification."""
     failed: int
     """Lines that are final and not in a wanted state; ``held`` is not among them."""
     remains: Remains
@@ -103,13 +105,15 @@ def conclude(books: Books, tally: Tally, aim: Aim) -> Conclusion:
     books_balance = tally.written == rows == sum(tally.lines.values())
     remains = Remains.of(tally, verification)
     unfinished = sum(tally.lines[outcome] for outcome in UNFINISHED)
+    unverified = verification.asked - verification.answered
+    waits = bool(unfinished or unverified or (sessions and books.has_waiting_calls()))
     failed = sum(count for outcome, count in tally.lines.items() if outcome not in aim.not_failed)
     return Conclusion(
         exit_code=_exit_code(
             stop_reason,
             books_balance=books_balance,
             remains=bool(remains),
-            unfinished=bool(unfinished),
+            waits=waits,
             failed=bool(failed),
         ),
         tally=tally,
@@ -117,6 +121,7 @@ def conclude(books: Books, tally: Tally, aim: Aim) -> Conclusion:
         rows=rows,
         found_lines=found_lines,
         unfinished=unfinished,
+        waits=waits,
         failed=failed,
         remains=remains,
         calls_sent=sum(operation.sent for operation in books.call_figures()),
@@ -134,7 +139,7 @@ def _exit_code(
     *,
     books_balance: bool,
     remains: bool,
-    unfinished: bool,
+    waits: bool,
     failed: bool,
 ) -> int:
     """The first that applies, in the order 1, 7, signal, 8, 6, 5, 4, 0."""
@@ -148,8 +153,7 @@ def _exit_code(
         return 8
     if remains:
         return 6
-    # What an outage kept from being verified is temporary too.
-    if unfinished or stop_reason is StopReason.OUTAGE:
+    if waits:
         return 5
     if failed:
         return 4

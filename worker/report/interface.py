@@ -86,7 +86,7 @@ class CallFigures:
     sent: int
     """Attempts that left this machine, or may have."""
     retries: int
-    """Attempts beyond the first of their call; of lookups, those that established nothing."""
+    """Changes sent that had been sent before, for one face at least; lookups that brought nothing."""
     throttles: int
 
 
@@ -117,6 +117,10 @@ class Books(Protocol):
         ...
 
     def verification(self) -> Verification: ...
+
+    def has_waiting_calls(self) -> bool:
+        """Whether something is still to be done, be it about a face that keeps its outcome so far."""
+        ...
 
     def call_figures(self) -> Sequence[CallFigures]: ...
 
