@@ -1029,6 +1029,24 @@ def test_an_outage_of_lookups_alone_ends_the_run(tmp_path: Path) -> None:
     assert ran.counted == {"deleted": 49, "unknown": 1}
 
 
+def test_a_lane_with_little_to_do_takes_its_few_failures_for_no_outage(tmp_path: Path) -> None:
+    """One person's lookups fail early, another's long after, and all the time faces are deleted."""
+
+    def answer(request: Request, before: int) -> Evidence:
+        if request.person_id in {"person0", "person1800"} and not before:
+            return says(Kind.AMBIGUOUS, code="500", http_status=200)
+        return all_listed(request, before)
+
+    def look(request: Request, before: int) -> Evidence:
+        if request.person_id == "person0":
+            return says(Kind.AMBIGUOUS, code="500", http_status=200)
+        return none_there(request, before)
+
+    ran = run(tmp_path, persons(2000), answer, look, outage_limit_seconds=60.0)
+    assert ran.stop.reason is StopReason.FINISHED
+    assert ran.counted == {"deleted": 1998, "absent": 1, "unknown": 1}
+
+
 def stops_the_first_session() -> Meanwhile:
     stops = iter([SIGTERM])
 

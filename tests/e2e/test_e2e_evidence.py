@@ -131,6 +131,36 @@ async def test_what_is_still_listed_after_all_attempts_is_present_and_can_be_ret
         assert {e.person_id for e in service.entries[sent:]} == {"person-5"}
 
 
+async def test_a_new_round_that_was_cut_short_is_gone_on_with_only_on_somebodys_word(
+    program: Program, tmp_path: Path
+) -> None:
+    """Its faces keep their outcome until they are sent again, and all the same they would be sent."""
+    write_table(tmp_path / "a.csv", PAIRS)
+    never = parse_rule("reset applies=never person=person-5 count=0")
+    async with serving(PAIRS, faults=(never,)) as service:
+        run = Run(program, service)
+        assert (await run.begin("--max-attempts", "1")).code == 4
+        service.script.clear()
+        service.script.add(parse_rule("throttle person=person-5 count=0"))
+        interval = INTERVAL
+        async with program.started("retry", "r", "--yes", environment=interval) as running:
+            await running.said("throttled")
+            running.send(signal.SIGTERM)
+            ended = await running.ended()
+        assert ended.code == 143, ended.err
+        assert ended.last_line.endswith("to go on type: facepurge resume r")
+        service.script.clear()
+        sent = len(service.entries)
+        ended = await run("resume", "r")
+        assert ended.code == 3, ended.err
+        assert "2 faces would be deleted" in ended.err
+        assert (await run("retry", "r", "--yes")).code == 3, "a round goes on before another begins"
+        assert len(service.entries) == sent
+        ended = await run("resume", "r", "--confirm", "2")
+        assert ended.code == 0, ended.err
+        assert judge(tmp_path / "r", PAIRS, service.journal.lines).counts == {"deleted": 24}
+
+
 @pytest.mark.parametrize(
     ("fact", "outcome", "code"),
     [("code-404", "no_person", 4), ("code-400", "refused", 4), ("empty-data", "unknown", 5),

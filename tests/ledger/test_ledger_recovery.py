@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import apsw
+import msgspec
 import pytest
 
 from tests.core.rig import draft_run, lines, rows
 from tests.ledger.audit import audit
 from tests.ledger.audit import rows as select
-from tests.ledger.errands import Errands, World
+from tests.ledger.errands import Errands, World, request
+from worker.cli.purge import close_left_behind
 from worker.fold import DEFAULT_RULES
 from worker.holds import Holds
 from worker.ledger.books import LedgerBooks, Left
@@ -25,6 +27,7 @@ from worker.ledger.journal import Ledger
 from worker.ledger.writer import InlineWriter, Write
 from worker.model import Evidence, Kind, Request, Step, Verb
 from worker.report.interface import Verification
+from worker.settings import Settings
 
 T = TypeVar("T")
 
@@ -188,3 +191,28 @@ def test_dead_at_any_commit_it_goes_on_to_the_truth(template: Path, tmp_path: Pa
             break
     assert point > 80
     assert deaths > 1.5 * point
+
+
+async def test_a_report_after_a_death_goes_by_what_the_dead_session_went_by(tmp_path: Path) -> None:
+    """Its account had been calibrated since the plan: there, code 400 may mean "not there"."""
+    rules = replace(DEFAULT_RULES, not_found_codes=frozenset({"404", "400"}))
+    draft_run(tmp_path, [rows([("p", "1")])], facts={"settings": msgspec.to_builtins(Settings())})
+
+    def answer(request: Request) -> Evidence:
+        refused = request.step is Step.DELETE
+        return Evidence(Kind.REFUSED if refused else Kind.NO_PERSON, 0, code="400")
+
+    connection = open_ledger(tmp_path)
+    ledger = Ledger(connection, InlineWriter, rules=rules)
+    await ledger.begin_session(Verb.RUN, 1)
+    errands = Errands(ledger, answer)
+    await errands.one()
+    due_us = await ledger.due((Step.LOOKUP,), errands.now_us)
+    assert due_us is not None
+    call = await ledger.claim((Step.LOOKUP,), due_us)
+    assert call is not None
+    await ledger.open_attempt(request(call, "x"), due_us)
+    connection.close()
+    await close_left_behind(tmp_path)
+    (line,) = lines(tmp_path)
+    assert (line.outcome, line.code) == ("unknown", "400")
