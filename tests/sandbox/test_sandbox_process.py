@@ -206,9 +206,12 @@ async def test_a_child_serves_its_parent_and_is_gone_afterwards(
 
 
 async def test_a_child_that_does_not_start_says_why(tmp_path: Path) -> None:
-    with pytest.raises(SandboxFailed, match=r"missing\.json: the state cannot be read"):
+    with pytest.raises(SandboxFailed, match=r"missing\.json: the state cannot be read") as failed:
         async with sandbox_process(tmp_path, tmp_path / "missing.json"):
             pass
+    assert "facepurge:" not in failed.value.cause, "its own words, and not how it ended"
+    assert "\n" not in failed.value.cause
+    assert failed.value.remedy
 
 
 async def test_a_child_that_never_announces_itself_is_given_up(tmp_path: Path, state: Path) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import apsw
 
 from worker.cli import stderr, stdout
+from worker.cli.consent import terminating
 from worker.cli.ending import known
+from worker.cli.preview import counted
 from worker.cli.run_directory import REPORT, SANDBOX
 from worker.errors import GateClosed
 from worker.invariants.checking import Examination, examine
@@ -38,7 +40,7 @@ def self_check(run_dir: Path, *, json: bool) -> int:
     Returns 0, or 3 where an invariant does not hold. Raises ``GateClosed`` where the ledger cannot
     be read, and ``ReportFailed`` where there is no room to write the report again beside it.
     """
-    with known("nothing was sent, and nothing was changed"):
+    with known("nothing was sent, and nothing was changed"), terminating():
         connection = open_ledger(run_dir, read_only=True, checked=True)
         try:
             run_id = LedgerBooks(connection).header().run_id
@@ -75,9 +77,8 @@ def self_check(run_dir: Path, *, json: bool) -> int:
         stdout.write("\n".join(_lines(found, not_known)))
     if code:
         stderr.write(f"  remedy: {REMEDY}", level="error")
-        stderr.write(
-            f"nothing was sent; self-check: {sum(found.counts.values()):,} violations found"
-        )
+        count = counted(sum(found.counts.values()), "violation")
+        stderr.write(f"nothing was sent; self-check: {count} found")
     else:
         stderr.write("nothing was sent; self-check: no violation found")
     return code
@@ -110,7 +111,7 @@ def _lines(found: Examination, not_known: list[str]) -> Iterator[str]:
     for violation in found.violations[:SHOWN]:
         yield str(violation)
     for invariant, count in sorted(found.counts.items()):
-        yield f"violated {count:,} times: {invariant}, {INVARIANTS[invariant]}"
+        yield f"violated {counted(count, 'time')}: {invariant}, {INVARIANTS[invariant]}"
 
 
 def _not_known(found: Examination, run_dir: str) -> Iterator[str]:

@@ -90,10 +90,19 @@ async def _url(
             f"the sandbox did not start within {start_seconds:g} s",
             "try again, or start `facepurge sandbox` by hand to see why",
         ) from None
-    raise SandboxFailed(
-        f"the sandbox did not start: {said or 'it said nothing'}",
-        "start `facepurge sandbox` by hand to see more",
-    )
+    cause, remedy = _cause_and_remedy(said)
+    raise SandboxFailed(f"the sandbox did not start: {cause}", remedy)
+
+
+def _cause_and_remedy(said: str) -> tuple[str, str]:
+    """Out of what our own program says when it ends: its sentence, its remedy, its last line."""
+    cause, remedy = "it said nothing", "start `facepurge sandbox` by hand to see more"
+    for line in said.splitlines():
+        if line.startswith("facepurge: "):
+            cause = line.removeprefix("facepurge: ")
+        elif line.startswith("  remedy: "):
+            remedy = line.removeprefix("  remedy: ")
+    return cause, remedy
 
 
 async def _last_words(stderr: asyncio.StreamReader) -> str:
