@@ -96,15 +96,34 @@ WAYS = (
 )
 
 
+class Sample:
+    """Points drawn until so many were reached: a run that shares commits comes to fewer of them."""
+
+    def __init__(self, existing: int, wanted: int, seed: int) -> None:
+        self._wanted = min(wanted, existing)
+        self._left = list(range(1, existing + 1))
+        self._chance = random.Random(seed)
+        self._reached = 0
+
+    def __iter__(self) -> Iterator[Fate]:
+        for _ in range(3 * self._wanted):
+            if self._reached >= self._wanted or not self._left:
+                return
+            point = self._left.pop(self._chance.randrange(len(self._left)))
+            yield msgspec.structs.replace(self._chance.choice(WAYS), point=point, seed=point)
+
+    async def die(self, lane: Lane, fate: Fate, *, job: Job) -> Death:
+        """Die at one of the points."""
+        death = await die(lane, fate, job=job)
+        self._reached += bool(death.struck)
+        return death
+
+
 async def sample(job: Job, points: int, seed: int) -> tuple[list[Death], int]:
     """Die at some of the points, in any of the ways; the deaths, and how many points there are."""
-    chance = random.Random(seed)
     there_are = await existing(Fate(), job)
-    fates = [
-        msgspec.structs.replace(chance.choice(WAYS), point=point, seed=point)
-        for point in sorted(chance.sample(range(1, there_are + 1), min(points, there_are)))
-    ]
-    return await in_lanes(fates, partial(die, job=job)), there_are
+    chosen = Sample(there_are, points, seed)
+    return await in_lanes(chosen, partial(chosen.die, job=job)), there_are
 
 
 async def kill(job: Job, times: int, seed: int) -> list[Death]:
