@@ -188,7 +188,7 @@ def _was_known(lookups: Sequence[Trace], changes: Sequence[Trace], rules: Rules)
 
 
 def _was_removed(changes: Sequence[Trace]) -> bool:
-    return bool(changes) and changes[-1].step is Step.REMOVE
+    return any(x.step is Step.REMOVE for x in changes[-1:])
 
 
 def _emptied(gone: Trace, changes: Sequence[Trace], rules: Rules, horizon: Horizon) -> Standing:
@@ -244,8 +244,7 @@ def _gone_before(
 ) -> bool:
     """Whether the person had been established as empty or removed, and nothing was done since."""
     earlier = [x for x in lookups if x.ending_seq is not None and x.ending_seq < shown.attempt_seq]
-    if any(_end_seq(x) > shown.attempt_seq for x in changes):
-        return False
+    # After a later change nothing of that counts.
     if _gone(earlier, changes, rules) is None:
         return False
     return _was_removed(changes) or _was_known(earlier, changes, rules)

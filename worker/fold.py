@@ -127,7 +127,7 @@ class Standing:
 @dataclass(frozen=True, slots=True)
 class _Verdict:
     outcome: Outcome
-    code: str = ""
+    code: str
     decided_by: int | None = None
     step: Step | None = None
 

@@ -107,7 +107,9 @@ class Silence:
 async def opened_ledger(
     run_dir: Path, *, rules: Rules = DEFAULT_RULES, max_delete: int = 0
 ) -> AsyncIterator[Ledger]:
-    ledger = Ledger(open_ledger(run_dir), ThreadWriter, rules=rules, max_delete=max_delete)
+    ledger = Ledger(
+        open_ledger(run_dir, checked=True), ThreadWriter, rules=rules, max_delete=max_delete
+    )
     try:
         yield ledger
     finally:
@@ -116,7 +118,7 @@ async def opened_ledger(
 
 def lines(run_dir: Path) -> list[Line]:
     """The lines a report would be written from."""
-    books = LedgerBooks(open_ledger(run_dir, read_only=True))
+    books = LedgerBooks(open_ledger(run_dir, read_only=True, checked=True))
     try:
         return list(books.lines())
     finally:

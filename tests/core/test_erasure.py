@@ -392,6 +392,12 @@ def test_whoever_came_back_after_the_removal_and_went_again_is_not_looked_for_fo
     assert (outcome, step) in {("unknown", "remove"), ("person_deleted", "-")}
 
 
+@pytest.mark.parametrize("rules", [RULES, WITH_RECORD])
+def test_who_vanished_is_decided_by_the_second_answer_that_says_so(rules: Rules) -> None:
+    events = (*EMPTIED, NOBODY, NOBODY)
+    assert line(*events, rules=rules).decided_by == last_seq(told(*events))
+
+
 def test_what_could_not_be_deleted_is_looked_at_again() -> None:
     assert in_a_new_round(*STUCK, faces=STUCK_FACE) == ("present", STILL_LISTED, "lookup")
     assert in_a_new_round(*STUCK, then=(LISTS,), faces=STUCK_FACE) == (

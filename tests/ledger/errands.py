@@ -31,7 +31,7 @@ async def unsynced_ledger(
     run_dir: Path, *, rules: Rules = DEFAULT_RULES, max_delete: int = 0
 ) -> AsyncIterator[Ledger]:
     """For what a ledger says, and not for when that is safe from a power cut: it waits for no disk."""
-    connection = open_ledger(run_dir)
+    connection = open_ledger(run_dir, checked=True)
     connection.execute("PRAGMA synchronous = OFF")
     ledger = Ledger(connection, InlineWriter, rules=rules, max_delete=max_delete)
     try:
