@@ -545,14 +545,19 @@ def test_what_is_claimed_was_seen(
             break
         seen.append(event)
     looks_since = [x.kind for x in seen if x.step in {Step.LOOKUP, Step.VERIFY} and not x.listed]
+    deleted = any(x.kind is Kind.LISTED and x.listed for x in weighty)
+    vanished = looks_since.count(Kind.NO_PERSON) >= 2
     if standing.outcome is Outcome.PERSON_EMPTY:
-        assert Kind.SHOWN in looks_since
+        assert Kind.SHOWN in looks_since or (vanished and deleted)
         assert not delete_person
     if standing.outcome is Outcome.NO_PERSON:
         assert looks_since.count(Kind.NO_PERSON) >= 2
-    if standing.outcome is Outcome.PERSON_DELETED:
-        assert seen[-1].step is Step.REMOVE
+    if standing.outcome is Outcome.PERSON_DELETED and seen[-1].step is Step.REMOVE:
         assert not any(x.listed for x in seen)
+    elif standing.outcome is Outcome.PERSON_DELETED:
+        removed = any(x.step is Step.REMOVE for x in weighty)
+        assert vanished
+        assert removed or (delete_person and (deleted or Kind.SHOWN in looks_since))
     if standing.step is Step.REMOVE:
         assert delete_person
         assert Kind.SHOWN in looks_since
