@@ -131,10 +131,10 @@ def apart(lookups: Sequence[Attempt], interval_us: float) -> int:
             count, last = 1, lookup
             continue
         assert last.ending is not None
-        if lookup.departed_us - last.ending.ended_us >= interval_us:
-            count, last = count + 1, lookup
-        elif lookup.departed_us < last.departed_us:
+        if lookup.departed_us < last.departed_us:
             last = lookup
+        elif lookup.departed_us - last.ending.ended_us >= interval_us:
+            count, last = count + 1, lookup
     return count
 
 

@@ -82,7 +82,7 @@ def _removed(
         yield "T1", "person_deleted, and the last change of the person was no removal"
     elif removal.kind is not Kind.REMOVED and proved is not Kind.NO_PERSON:
         yield "T1", "person_deleted, and neither the removal's answer nor two lookups say so"
-    elif shown is not None and shown.seq > removal.end_seq:
+    elif shown is not None and shown.seq > removal.end_seq and proved is not Kind.NO_PERSON:
         yield "T5", "person_deleted, and a later lookup lists faces"
 
 
