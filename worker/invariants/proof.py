@@ -130,8 +130,9 @@ def apart(lookups: Sequence[Attempt], interval_us: float) -> int:
         if last is None:
             count, last = 1, lookup
             continue
+        set_back = lookup.departed_us < last.departed_us
         assert last.ending is not None
-        if lookup.departed_us < last.departed_us:
+        if set_back:
             last = lookup
         elif lookup.departed_us - last.ending.ended_us >= interval_us:
             count, last = count + 1, lookup

@@ -34,6 +34,8 @@ def _complaints(
     shown = listing[-1] if listing else None
     proved = emptiness(attempts, timeline.shortest_interval_us)
     removal = removed(attempts)
+    # Faces may have come, and been deleted, since it was refused.
+    removals = _removals(changes)
     known = _was_known(attempts, timeline.shortest_interval_us)
     vanished = proved is Kind.NO_PERSON and known
     outcome = line.outcome
@@ -56,8 +58,8 @@ def _complaints(
                 yield "T2", "record_kept, and the person is not empty, or nothing of theirs is held"
         case Outcome.CONFLICT:
             yield "T4", "a person can be in conflict only by their faces"
-        case Outcome.REFUSED if removal is None or removal.kind is not Kind.REFUSED:
-            yield "T5", "refused, and the last change of the person was not a refused removal"
+        case Outcome.REFUSED if not removals or removals[-1].kind is not Kind.REFUSED:
+            yield "T5", "refused, and the last removal of the person was not"
         case Outcome.UNSENT if changes:
             yield "T5", "unsent, and an attempt may have changed something"
         case Outcome.DELETED | Outcome.ABSENT | Outcome.INVALID:
@@ -94,7 +96,7 @@ def _present(
     timeline: Timeline,
 ) -> Iterator[Complaint]:
     if line.code == NOT_REMOVED:
-        removals = [a for a in changes if a.step is Step.REMOVE]
+        removals = _removals(changes)
         if proved is not Kind.SHOWN or not removals:
             yield "T2", "not_removed, and the record is not known to be empty and still there"
             return
@@ -107,6 +109,10 @@ def _present(
         yield "T5", "present, and nobody says why"
     if shown is None or any(a.end_seq > shown.seq for a in changes):
         yield "T2", "present, and no lookup since the last change lists a face"
+
+
+def _removals(changes: list[Attempt]) -> list[Attempt]:
+    return [a for a in changes if a.step is Step.REMOVE]
 
 
 def _kept(call: Call, shown: Attempt | None) -> Iterator[Complaint]:
