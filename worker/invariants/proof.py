@@ -130,11 +130,11 @@ def apart(lookups: Sequence[Attempt], interval_us: float) -> int:
         if last is None:
             count, last = 1, lookup
             continue
-        set_back = lookup.departed_us < last.departed_us
         assert last.ending is not None
-        if set_back:
+        pause_us = lookup.departed_us - last.ending.ended_us
+        if lookup.departed_us < last.departed_us:
             last = lookup
-        elif lookup.departed_us - last.ending.ended_us >= interval_us:
+        elif pause_us >= interval_us:
             count, last = count + 1, lookup
     return count
 
