@@ -2,7 +2,8 @@
 
 Rows of all sources are merged by person, repeated pairs are dropped, faces that appear under two
 persons are set aside, and each person becomes one call (more only above the service's documented
-maximum of 20 faces per person), in the order of first appearance. A person of whom everything is
+maximum of 20 faces per person). Who is due comes first, the earliest before all others; where
+nothing else decides, the order is that of first appearance. A person of whom everything is
 to go is one call more, behind those of the faces that are named for the same person: what it will
 find nobody knows yet.
 """
@@ -10,9 +11,12 @@ find nobody knows yet.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from worker.damage import REMEDY, Finding, IdWatch
+from worker.deadlines import Forecast, Schedule
+from worker.errors import InputRefused
 from worker.holds import Holds
 from worker.model import Entry, SourceSummary
 from worker.sources.interface import Source
@@ -63,6 +67,10 @@ class PlanFigures:
     oversized_persons: int
     """Persons with more named faces than the service documents as possible."""
     largest_person_faces: int
+    forecast: Forecast | None = None
+    """What becomes of the due times; None where there are none, or where nobody asked."""
+    warnings: tuple[str, ...] = ()
+    """What the IDs as a whole look like, for a person to judge."""
 
     def duration_seconds(self, rate_per_second: float) -> float:
         """How long the calls take at ``rate_per_second`` when none has to be repeated.
@@ -81,8 +89,13 @@ class Draft(Protocol):
 
     def add_holds(self, holds: Holds) -> None: ...
 
-    def arrange(self, run_id: str, faces_per_call: int) -> PlanFigures:
-        """Group, drop repeats, set conflicts aside, and put the calls into their order."""
+    def arrange(
+        self, run_id: str, faces_per_call: int, schedule: Schedule | None = None
+    ) -> PlanFigures:
+        """Group, drop repeats, set conflicts aside, and put the calls into their order.
+
+        With a ``schedule`` the figures say what becomes of the due times, if there are any.
+        """
         ...
 
     def rejections(self) -> Iterator[Rejection]:
@@ -96,18 +109,36 @@ def draw_up(
     draft: Draft,
     run_id: str,
     progress: Callable[[int], None],
+    *,
+    schedule: Callable[[], Schedule] | None = None,
+    accept_ids: bool = False,
 ) -> PlanFigures:
     """Read all of ``sources`` into ``draft`` and arrange the calls.
 
-    ``progress`` is told the number of rows read so far. Raises ``worker.errors.InputRefused`` from
-    a source that cannot be trusted as a whole; the draft is worthless then.
+    ``progress`` is told the number of rows read so far; ``schedule`` is asked when all of them were
+    read, which may take a while; ``accept_ids`` says that somebody knows the IDs to be right,
+    however they look. Raises ``worker.errors.InputRefused`` from a source that
+    cannot be trusted as a whole, or whose IDs are damaged; the draft is worthless then.
     """
     rows = 0
+    watch = IdWatch(holds.entries)
+    warnings: list[str] = []
+
+    def judge(findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            if finding.certain and not accept_ids:
+                raise InputRefused(finding.cause, REMEDY)
+            warnings.append(finding.cause)
+
     for source_no, source in enumerate(sources):
         for entries in source.entries():
             draft.add_entries(source_no, entries)
+            judge(watch.look(source.name, entries))
             rows += len(entries)
             progress(rows)
+        judge(watch.end())
         draft.add_source(source_no, source.summary())
+    judge(watch.conclude())
     draft.add_holds(holds)
-    return draft.arrange(run_id, FACES_PER_CALL)
+    figures = draft.arrange(run_id, FACES_PER_CALL, schedule() if schedule else None)
+    return replace(figures, warnings=tuple(warnings))

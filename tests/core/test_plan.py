@@ -6,10 +6,12 @@ import gzip
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.core.rig import RUN_ID
+from worker.deadlines import Schedule, due_us
 from worker.errors import InputRefused
 from worker.holds import NO_HOLDS, Hold, Holds
 from worker.ledger.books import LedgerBooks
@@ -196,3 +198,75 @@ def test_the_duration_counts_calls(
     table.write_text("person_id,face_id\nann,1\nann,2\nben,3\ncid,4\n")
     figures, _ = planned(run_dir, table)
     assert figures.duration_seconds(rate) == seconds
+
+
+def looked_at(run_dir: Path, *paths: Path, **judged: Any) -> PlanFigures:
+    sources = open_sources([str(path) for path in paths], SourceOptions(), io.BytesIO())
+    holds = judged.pop("holds", NO_HOLDS)
+    with LedgerDraft(run_dir) as draft:
+        return draw_up(sources, holds, draft, RUN_ID, lambda _: None, **judged)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_damaged_ids_are_refused_unless_somebody_knows_better(
+    tmp_path: Path, run_dir: Path, suffix: str
+) -> None:
+    faces = [str(int(float(SAMPLE)) + 4 * number) for number in range(0, 4_000, 37)]
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "csv":
+        path.write_text("person_id,face_id\n" + "".join(f"p,{face}\n" for face in faces))
+    else:
+        path.write_text("".join(f'{{"personId":"p","faceId":{face}}}\n' for face in faces))
+    with pytest.raises(InputRefused, match="are numbers that a double can hold") as refused:
+        looked_at(run_dir, path)
+    assert refused.value.cause.startswith(f"{path}: 105 of 105 long face IDs")
+    for way in ("import the column as Text", "VARCHAR", "dtype=str", "quotes", "--accept-ids"):
+        assert way in refused.value.remedy
+    figures = looked_at(run_dir, path, accept_ids=True)
+    assert figures.warnings == (refused.value.cause,)
+    assert figures.faces == 109
+
+
+def test_a_doubt_is_said_and_nothing_is_refused(tmp_path: Path, run_dir: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [f"p,{number:04d}" for number in range(0, 9_999, 7)]
+    path.write_text("\n".join(["person_id,face_id", *rows, "p,12", ""]))
+    figures = looked_at(run_dir, path)
+    (warning,) = figures.warnings
+    assert warning.startswith(f"{path}: face IDs have 4 digits, with zeros in front")
+    assert f"1 are shorter ({path}:{len(rows) + 2})" in warning
+
+
+def test_a_hold_without_its_zeros_is_refused(tmp_path: Path, run_dir: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("person_id,face_id\nann,1\nben,42\n")
+    holds = Holds(frozenset({("ben", "0042")}), "x")
+    with pytest.raises(InputRefused, match="the exclusion list has this face with more or fewer"):
+        looked_at(run_dir, path, holds=holds)
+    figures = looked_at(run_dir, path, holds=holds, accept_ids=True)
+    assert (figures.faces, figures.held, len(figures.warnings)) == (2, 0, 1)
+
+
+async def test_work_is_planned_in_the_order_in_which_it_is_due(
+    tmp_path: Path, run_dir: Path
+) -> None:
+    table, objects = tmp_path / "a.csv", tmp_path / "b.jsonl"
+    table.write_text("person_id,face_id,due_at\nann,1,\nben,2,2026-12-01\ncid,3,2026-11-30\n")
+    objects.write_text(
+        '{"personId": "ben", "faceIds": ["4", "5"], "dueAt": "2026-11-01T08:00+08:00"}\n'
+        '{"personId": "dan", "faceIds": ["6"], "dueAt": "soon"}\n'
+        '{"personId": "eve", "faceIds": ["7"]}\n'
+    )
+    start_us = due_us("2026-11-30T23:59:59Z")
+    figures = looked_at(run_dir, table, objects, schedule=lambda: Schedule(start_us, 0.5))
+    assert figures.invalid == 1
+    assert figures.rejections[0].place == f"{objects}:2:dueAt"
+    forecast = figures.forecast
+    assert forecast is not None
+    assert [(job.place, job.due_us, job.sent_us - start_us) for job in forecast.first_late] == [
+        (f"{table}:4", due_us("2026-11-30"), 2_000_000),
+        (f"{objects}:1", due_us("2026-11-01T00:00Z"), 0),
+    ]
+    assert (forecast.past_due_jobs, forecast.needed_rate_per_second) == (1, 1.0)
+    planned(run_dir, table, objects)
+    assert [person for person, _, _ in await calls(run_dir)] == ["ben", "cid", "ann", "eve"]

@@ -483,7 +483,7 @@ def test_a_json_record_of_the_wrong_shape_refuses_only_itself(
     bad, after = read(text.encode(), name, **options).entries
     assert (bad.reason, bad.column, bad.record, bad.line) == (reason, column, 0, 1)
     assert not bad.whole
-    assert after == (1, 2, "", "q", "9", "", "", "", False)
+    assert after == (1, 2, "", "q", "9", "", "", "", False, None)
 
 
 def test_100_000_levels_in_a_line_refuse_the_record(read: Any) -> None:

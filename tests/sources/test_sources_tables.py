@@ -13,7 +13,7 @@ def test_both_spellings_are_understood_in_any_order(
     read: Any, person: str, face: str, job: str
 ) -> None:
     entries = read(f"{face},{job},{person}\n7,label 1,p\n".encode()).entries
-    assert entries == [(0, 2, "label 1", "p", "7", "", "", "", False)]
+    assert entries == [(0, 2, "label 1", "p", "7", "", "", "", False, None)]
 
 
 def test_a_byte_order_mark_and_crlf_are_accepted(read: Any) -> None:
@@ -57,15 +57,15 @@ def test_several_faces_of_a_cell_are_one_record_and_an_empty_part_is_refused(rea
 
 def test_an_empty_cell_for_several_faces_is_refused_not_all(read: Any) -> None:
     (entry,) = read(b"person_id,face_ids\np,\n").entries
-    assert entry == (0, 2, "", "p", "", "face ID is empty", "face_ids", "", False)
+    assert entry == (0, 2, "", "p", "", "face ID is empty", "face_ids", "", False, None)
 
 
 def test_columns_and_delimiter_can_be_named(read: Any) -> None:
     options = {"columns": {"person": "uid", "face": "imgs", "job": "ticket"}, "delimiter": "|"}
     entries = read(b"ticket|imgs|uid|person_id\nT-1|1;2|p|other\n", **options).entries
     assert entries == [
-        (0, 2, "T-1", "p", "1", "", "", '{"person_id":"other"}', False),
-        (0, 2, "T-1", "p", "2", "", "", "", False),
+        (0, 2, "T-1", "p", "1", "", "", '{"person_id":"other"}', False, None),
+        (0, 2, "T-1", "p", "2", "", "", "", False, None),
     ]
 
 
@@ -106,7 +106,7 @@ def test_a_report_of_ours_is_input_again(read: Any) -> None:
     )
     reading = read(data.encode(), columns={"person": "uid", "face": "img"})
     assert reading.entries == [
-        (0, 2, "=job", "p", "1", "", "", '{"note":"-x","input_line":"9"}', False),
+        (0, 2, "=job", "p", "1", "", "", '{"note":"-x","input_line":"9"}', False, None),
         (
             1,
             3,
@@ -117,6 +117,7 @@ def test_a_report_of_ours_is_input_again(read: Any) -> None:
             "person_id",
             '{"note":" =y","input_line":""}',
             False,
+            None,
         ),
     ]
     assert reading.summary.carried_columns == ("note", "input_line")
@@ -124,7 +125,9 @@ def test_a_report_of_ours_is_input_again(read: Any) -> None:
 
 def test_all_results_of_ours_are_input_again_too(read: Any) -> None:
     data = f'{OURS},note\n"\'+x",a.csv,2,p,1,deleted,,,,1,,,,n\n'
-    assert read(data.encode()).entries == [(0, 2, "+x", "p", "1", "", "", '{"note":"n"}', False)]
+    assert read(data.encode()).entries == [
+        (0, 2, "+x", "p", "1", "", "", '{"note":"n"}', False, None)
+    ]
 
 
 def test_only_the_whole_header_makes_a_report_of_ours(read: Any) -> None:

@@ -25,9 +25,9 @@ def test_a_record_may_ask_for_everything_of_its_person(
     text = "[" + ",\n".join(records) + "]" if name == "jobs.json" else "\n".join(records)
     reading = read(text.encode(), name, whole_persons=whole_persons)
     assert reading.entries == [
-        (0, 1, "j", "p", "", "", "", '{"note":1.50}', True),
-        (1, 2, "", "q", "", "", "", '{"n":2}', True),
-        (2, 3, "", "q", "1", "", "", "", False),
+        (0, 1, "j", "p", "", "", "", '{"note":1.50}', True, None),
+        (1, 2, "", "q", "", "", "", '{"n":2}', True, None),
+        (2, 3, "", "q", "1", "", "", "", False, None),
     ]
     assert reading.summary.carried_columns == ("note", "n")
 
@@ -36,7 +36,7 @@ def test_other_keys_can_be_named_beside_it(read: Any) -> None:
     record = b'{"uid":"p","faces":"all","ticket":"t","personId":"x"}'
     columns = {"person": "uid", "job": "ticket", "face": "imgs"}
     assert read(record, "jobs.jsonl", columns=columns).entries == [
-        (0, 1, "t", "p", "", "", "", '{"personId":"x"}', True)
+        (0, 1, "t", "p", "", "", "", '{"personId":"x"}', True, None)
     ]
 
 
@@ -52,7 +52,7 @@ def test_the_key_has_another_meaning_where_columns_gives_it_one(read: Any) -> No
     entries = read(
         b'{"personId":"p","faces":"all","faceId":"1"}', "jobs.jsonl", columns={"job": "faces"}
     ).entries
-    assert entries == [(0, 1, "all", "p", "1", "", "", "", False)]
+    assert entries == [(0, 1, "all", "p", "1", "", "", "", False, None)]
 
 
 @pytest.mark.parametrize("name", ["jobs.csv", "jobs.tsv"])
@@ -61,8 +61,8 @@ def test_a_table_without_a_face_column_is_a_list_of_persons(read: Any, name: str
     data = f"note{d}personId{d}job_id\nn1{d}p{d}j\n\n{d}{d}\n{d}-_-{d}\n".encode()
     reading = read(data, name, whole_persons=True)
     assert reading.entries == [
-        (0, 2, "j", "p", "", "", "", '{"note":"n1"}', True),
-        (1, 5, "", "-_-", "", "", "", '{"note":""}', True),
+        (0, 2, "j", "p", "", "", "", '{"note":"n1"}', True, None),
+        (1, 5, "", "-_-", "", "", "", '{"note":""}', True, None),
     ]
     assert (reading.summary.blank_lines, reading.summary.records) == (2, 2)
 
@@ -81,7 +81,7 @@ def test_a_table_of_one_column(read: Any) -> None:
 def test_the_person_column_can_be_named(read: Any) -> None:
     columns = {"person": "face_owner", "job": "photo_request"}
     entries = read(b"face_owner,photo_request\np,j\n", columns=columns, whole_persons=True).entries
-    assert entries == [(0, 2, "j", "p", "", "", "", "", True)]
+    assert entries == [(0, 2, "j", "p", "", "", "", "", True, None)]
 
 
 @pytest.mark.parametrize(

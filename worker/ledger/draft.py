@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,10 @@ from typing import NamedTuple, Self
 import apsw
 import msgspec
 
-from worker.errors import FacepurgeError
+from worker.deadlines import Schedule
+from worker.errors import GateClosed
 from worker.holds import Holds
+from worker.ledger import dues
 from worker.ledger.database import (
     DRAFT_NAME,
     FILE_NAME,
@@ -36,6 +38,7 @@ WHOLE = "whole"
 FACES_MADE_UP = 3
 """For each whole person of a rehearsal of whom the input names no face."""
 
+INSERT_DUE = "INSERT INTO due VALUES (?, ?)"
 INSERT_ROW = "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 # Rows on the exclusion list, by person or by pair. A whole person is on it only as such: whether one
@@ -82,6 +85,13 @@ SELECT person_id, face_id, first_row,
        MIN(first_row) OVER (PARTITION BY person_id) AS person_first_row
 FROM pair WHERE fate IN ('', 'whole') ORDER BY person_first_row, face_id <> '', first_row
 """
+# The same, with those first who are due first, and without a due time last.
+PAIRS_BY_DUE_TIME = """
+SELECT person_id, face_id, first_row,
+       MIN(first_row) OVER (PARTITION BY person_id) AS person_first_row
+FROM pair LEFT JOIN person_due USING (person_id) WHERE fate IN ('', 'whole')
+ORDER BY due_us IS NULL, due_us, person_first_row, face_id <> '', first_row
+"""
 INSERT_CALL = "INSERT INTO call VALUES (?, ?, ?, ?, ?, 0, ?)"
 INSERT_FACE = "INSERT INTO face VALUES (?, ?, ?, ?, NULL, ?, 'unsent', '', 0, NULL, NULL)"
 
@@ -110,6 +120,15 @@ WHERE length(face_id) = length(CAST(:base AS TEXT))
 """
 
 
+def no_room_remedy(flag: str) -> str:
+    """What to do where a plan does not fit; ``flag`` names another place for it.
+
+    Big plans are sorted where temporary files go, which SQLite does not tell apart.
+    """
+    also = "" if flag == "TMPDIR" else "; sorting needs room where TMPDIR leads, too"
+    return f"make room or choose another place with {flag}, then start again{also}"
+
+
 class Queue(NamedTuple):
     """What was lined up, in the numbers of ``worker.plan.PlanFigures``."""
 
@@ -128,12 +147,11 @@ class LedgerDraft:
     away; a ledger that lacks rows never exists.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, *, flag: str = "--run-dir DIR") -> None:
+        """In ``run_dir``; ``flag`` names another place."""
         self._run_dir = run_dir
         self._path = run_dir / DRAFT_NAME
-        with self._writing():
-            self._connection = create_draft(self._path)
-        self._connection.execute("BEGIN")
+        self._flag = flag
         self._rows = 0
         self._records = 0
         self._blank_lines = 0
@@ -141,6 +159,15 @@ class LedgerDraft:
         self._sealed = False
 
     def __enter__(self) -> Self:
+        # Here, and not when it is constructed: a signal that comes in between would leave the file.
+        try:
+            with self._writing():
+                self._connection = create_draft(self._path)
+                self._connection.execute("BEGIN")
+        except BaseException:
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+            raise
         return self
 
     def __exit__(
@@ -158,15 +185,17 @@ class LedgerDraft:
         try:
             yield
         except (OSError, apsw.Error) as error:
-            raise FacepurgeError(
+            raise GateClosed(
                 f"{self._path}: the plan could not be written ({error}); nothing was sent",
-                "make room or choose another place with --run-dir DIR, then start again",
+                no_room_remedy(self._flag),
             ) from error
 
     def add_entries(self, source_no: int, entries: Iterable[Entry]) -> None:
         """Append entries of one source, in input order."""
         batch = []
-        for record, line, label, person_id, face_id, reason, column, carried, whole in entries:
+        due_times: list[tuple[int, int]] = []
+        for entry in entries:
+            record, line, label, person_id, face_id, reason, column, carried, whole, due_us = entry
             if self._last_record != (source_no, record):
                 self._last_record = (source_no, record)
                 self._records += 1
@@ -185,9 +214,12 @@ class LedgerDraft:
                     carried,
                 )
             )
+            if due_us is not None:
+                due_times.append((self._rows, due_us))
             self._rows += 1
         with self._writing():
             self._connection.executemany(INSERT_ROW, batch)
+            self._connection.executemany(INSERT_DUE, due_times)
 
     def add_source(self, source_no: int, summary: SourceSummary) -> None:
         """Note what a source held, once it was read to its end."""
@@ -217,12 +249,23 @@ class LedgerDraft:
                 )
                 self._connection.execute(HOLD_ROWS)
 
-    def arrange(self, run_id: str, faces_per_call: int) -> PlanFigures:
-        """Group, drop repeats, set conflicts aside, and put the calls into their order."""
+    def arrange(
+        self, run_id: str, faces_per_call: int, schedule: Schedule | None = None
+    ) -> PlanFigures:
+        """Group, drop repeats, set conflicts aside, and put the calls into their order.
+
+        With a ``schedule`` the figures say what becomes of the due times, if there are any.
+        """
+        forecast = None
         with self._writing():
             repeats = self._pair_up()
             self._set_conflicts_aside()
-            queue = self._line_up(run_id, faces_per_call)
+            has_dues = dues.collect(self._connection)
+            queue = self._line_up(
+                run_id, faces_per_call, PAIRS_BY_DUE_TIME if has_dues else ORDERED_PAIRS
+            )
+            if has_dues and schedule:
+                forecast = dues.forecast(self._connection, schedule)
             if queue.whole_persons:
                 self._connection.execute(INDEX_FACES)
         fates = dict(
@@ -247,6 +290,7 @@ class LedgerDraft:
             invalid=fates.get("invalid", 0),
             invalid_by_reason=tuple((reason, count) for reason, count in reasons),
             rejections=tuple(first),
+            forecast=forecast,
             **queue._asdict(),
         )
 
@@ -285,14 +329,14 @@ class LedgerDraft:
             self._connection.execute(MARK_CONFLICT_ROWS)
             self._connection.execute(DROP_CONFLICT_PAIRS)
 
-    def _line_up(self, run_id: str, faces_per_call: int) -> Queue:
-        """Write calls and faces.
+    def _line_up(self, run_id: str, faces_per_call: int, order: str) -> Queue:
+        """Write calls and faces in the ``order`` of a query for pairs.
 
         The line of a whole person is a face ``""``, the first of a call that holds all faces which
         the input names for that person: what is known of a face must not be in two places.
         """
         persons = whole_persons = face_no = call_no = oversized = largest = 0
-        ordered = query(self._connection, ORDERED_PAIRS)
+        ordered = query(self._connection, order)
         for person_id, group in groupby(ordered, key=lambda pair: pair[0]):
             pairs = [(face_id, first_row) for _, face_id, first_row, _ in group]
             whole = not pairs[0][0]
@@ -361,7 +405,7 @@ class LedgerDraft:
     def seal(self, header: Mapping[str, object]) -> None:
         """Make the plan durable: from here on the run can be resumed after anything.
 
-        Raises ``FacepurgeError`` when the disk refuses; nothing was sent then.
+        Raises ``GateClosed`` when the disk refuses; nothing was sent then.
         """
         with self._writing():
             self._connection.executemany(

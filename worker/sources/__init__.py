@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from worker.sources.opening import open_sources
+from worker.sources.opening import open_sources, paths_of
 
-__all__ = ["open_sources"]
+__all__ = ["open_sources", "paths_of"]

@@ -26,6 +26,8 @@ class Header:
     face: int | None
     """None where each row asks for everything of its person."""
     job: int | None
+    due: int | None
+    """Also among ``carried``."""
     several: bool
     """Whether a face cell may hold several IDs separated by ``;``."""
     carried: tuple[int, ...]
@@ -51,18 +53,13 @@ def read_header(
     if whole_persons:
         _refuse_faces(names, line, place, RoleNames({}) if is_report else columns)
     if is_report:
-        return _report_header(names, line, place)
+        return _report_header(names, line, place, columns)
     _refuse_duplicates(names, line, place)
     wanted: tuple[Role, ...] = ("person",) if whole_persons else ("person", "face")
     found: dict[Role, str] = {}
     for role in ROLES:
         present = columns.present(role, names)
-        if len(present) > 1:
-            raise place.refused(
-                f"the header has {' and '.join(map(shown, present))}, and only one can be the {role}",
-                f"say which one is meant: --columns {role}={shlex.quote(present[0])}",
-                line,
-            )
+        _refuse_several(role, present, line, place)
         if present:
             found[role] = present[0]
         elif role in columns.columns:
@@ -71,31 +68,44 @@ def read_header(
         raise _unknown_header(
             names, line, place, columns=columns, delimiter=delimiter, wanted=wanted
         )
-    taken = {names.index(name) for name in found.values()}
+    taken = {names.index(name) for role, name in found.items() if role != "due"}
     return Header(
         names=tuple(names),
         person=names.index(found["person"]),
         face=names.index(found["face"]) if "face" in found else None,
         job=names.index(found["job"]) if "job" in found else None,
+        due=names.index(found["due"]) if "due" in found else None,
         several="face" in found and found["face"] not in SINGLE_FACE,
         carried=tuple(i for i in range(len(names)) if i not in taken),
     )
 
 
-def _report_header(names: list[str], line: int, place: Place) -> Header:
+def _report_header(names: list[str], line: int, place: Place, columns: RoleNames) -> Header:
     _refuse_duplicates(names, line, place)
     ours = len(RESULT_COLUMNS)
     if names[ours : ours + 1] == [REMEDY_COLUMN]:
         ours += 1
+    due = columns.present("due", names[ours:])
+    _refuse_several("due", due, line, place)
     return Header(
         names=tuple(names),
         person=names.index("person_id"),
         face=names.index("face_id"),
         job=names.index("job_id"),
+        due=names.index(due[0], ours) if due else None,
         several=False,
         carried=tuple(range(ours, len(names))),
         report=True,
     )
+
+
+def _refuse_several(role: Role, present: Sequence[str], line: int, place: Place) -> None:
+    if len(present) > 1:
+        raise place.refused(
+            f"the header has {' and '.join(map(shown, present))}, and only one can be the {role}",
+            f"say which one is meant: --columns {role}={shlex.quote(present[0])}",
+            line,
+        )
 
 
 def _refuse_faces(names: Sequence[str], line: int, place: Place, columns: RoleNames) -> None:

@@ -16,7 +16,7 @@ class SourceOptions:
     format: str = ""
     """``csv``, ``tsv``, ``jsonl``, ``ndjson``, ``json``; ``""`` goes by the file's extension."""
     columns: dict[str, str] = field(default_factory=dict)
-    """``person``, ``face``, ``job`` to the name used by the source's header or keys."""
+    """``person``, ``face``, ``job``, ``due`` to the name used by the source's header or keys."""
     delimiter: str = ""
     whole_persons: bool = False
     """Whether a table without a face column asks for everything of each person it names; JSON

@@ -45,6 +45,8 @@ class _Layout:
     person: int | None
     face: int | None
     job: int | None
+    due: int | None
+    """Also among ``carried``."""
     whole: int | None
     """Where the key is that asks for everything of the person, in place of ``face``."""
     columns: IdColumns
@@ -83,7 +85,8 @@ class JsonRecords:
             except Unwritable as error:
                 return self.refused(line, str(error))
         label = "" if layout.job is None else _label(value[layout.job][1])
-        head = RecordHead(self.records, line, label, carried)
+        due = "" if layout.due is None else _id_text(value[layout.due][1])
+        head = RecordHead(self.records, line, label, carried, due)
         self.records += 1
         person = "" if layout.person is None else value[layout.person][1]
         reason, column = layout.reason, layout.column
@@ -129,7 +132,10 @@ class JsonRecords:
                 found[role] = present[0]
             elif role == "person" or (role == "face" and not whole):
                 reason, column = self._missing(role), self._columns.accepted(role)[-1]
-        roles = {*found.values(), *((WHOLE_KEY,) if whole else ())}
+        roles = {
+            *(name for role, name in found.items() if role != "due"),
+            *((WHOLE_KEY,) if whole else ()),
+        }
         others = [(i, key) for i, key in enumerate(keys) if key not in roles]
         # Keys with half a surrogate pair have no place in a report: their record is refused.
         self._carried_names.add([key for _, key in others if is_encodable(key)], line)
@@ -137,8 +143,9 @@ class JsonRecords:
             person=keys.index(found["person"]) if "person" in found else None,
             face=keys.index(found["face"]) if "face" in found else None,
             job=keys.index(found["job"]) if "job" in found else None,
+            due=keys.index(found["due"]) if "due" in found else None,
             whole=keys.index(WHOLE_KEY) if whole else None,
-            columns=IdColumns(found.get("person", ""), found.get("face", "")),
+            columns=IdColumns(*(found.get(role, "") for role in ("person", "face", "due"))),
             carried=tuple((i, encode_basestring(key)) for i, key in others),
             reason=reason,
             column=column,
@@ -190,6 +197,10 @@ def _shape_defect(members: Sequence[tuple[str, Any]], layout: _Layout) -> tuple[
             return f"job ID is {_type_name(label)}; it must be a text in quotes", job_key
         if not is_encodable(label):
             return _SURROGATE, job_key
+    if layout.due is not None:
+        due_key, due = members[layout.due]
+        if due is not None and type(due) is not str:
+            return f"due time is {_type_name(due)}; it must be a text in quotes", due_key
     return "", ""
 
 

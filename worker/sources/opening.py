@@ -31,8 +31,12 @@ _NOT_SOURCES = (
 )
 
 
-def open_sources(specs: Sequence[str], options: SourceOptions, stdin: BinaryIO) -> list[Source]:
+def open_sources(
+    specs: Sequence[str], options: SourceOptions, stdin: BinaryIO | None
+) -> list[Source]:
     """The sources that ``specs`` (files, globs, ``-``) name, in that order; globs are sorted.
+
+    ``stdin`` is None where it is closed.
 
     Raises ``worker.errors.UsageRefused`` for anything that is no readable file or pipe, has no
     known format, or is named twice, and for options that cannot be acted upon. Content is looked
@@ -44,8 +48,13 @@ def open_sources(specs: Sequence[str], options: SourceOptions, stdin: BinaryIO) 
     )
     seen: dict[object, str] = {}
     sources: list[Source] = []
-    for path in _paths(specs):
+    for path in paths_of(specs):
         if path == "-":
+            if stdin is None:
+                raise UsageRefused(
+                    "-: standard input is closed, and it is named as a source",
+                    "pipe the data to it, or name a file",
+                )
             identity = _stdin_identity(stdin)
             source = _standard_input(stdin, options, grammars)
         else:
@@ -61,12 +70,16 @@ def open_sources(specs: Sequence[str], options: SourceOptions, stdin: BinaryIO) 
     return sources
 
 
-def _paths(specs: Sequence[str]) -> Iterator[str]:
+def paths_of(specs: Sequence[str], directory: str | None = None) -> Iterator[str]:
+    """What ``specs`` name, seen from ``directory``: themselves, and for a glob its sorted matches.
+
+    Raises ``worker.errors.UsageRefused`` for a glob that nothing matches.
+    """
     for spec in specs:
-        if spec == "-" or not glob.has_magic(spec) or os.path.lexists(spec):
+        if spec == "-" or not glob.has_magic(spec) or os.path.lexists(Path(directory or "", spec)):
             yield spec
             continue
-        matches = sorted(glob.glob(spec, recursive=True))  # noqa: PTH207 (matches keep the spelling of the pattern)
+        matches = sorted(glob.glob(spec, root_dir=directory, recursive=True))  # noqa: PTH207 (matches keep the spelling of the pattern)
         if not matches:
             raise UsageRefused(
                 f"{spec}: no file matches this pattern", "check the pattern and the directory"
@@ -170,7 +183,7 @@ def _checked(options: SourceOptions) -> SourceOptions:
         if role not in ROLES:
             raise UsageRefused(
                 f"--columns: {shown(role)} is nothing that a column can be named for",
-                "use person=NAME, face=NAME and job=NAME, separated by commas",
+                "use person=NAME, face=NAME, job=NAME and due=NAME, separated by commas",
             )
     if len(set(options.columns.values())) < len(options.columns):
         raise UsageRefused(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
+from worker.deadlines import Undated, due_us
 from worker.model import Entry
 from worker.sources.identifiers import IdGrammar, printable
 
@@ -21,10 +22,11 @@ class Grammars(NamedTuple):
 
 
 class IdColumns(NamedTuple):
-    """The columns or keys that hold the IDs, for the entries to name where one is at fault."""
+    """The columns or keys, for the entries to name where one is at fault."""
 
     person: str
     face: str
+    due: str = ""
 
 
 class Unreadable(NamedTuple):
@@ -41,6 +43,8 @@ class RecordHead(NamedTuple):
     line: int
     label: str
     carried: str
+    due: str = ""
+    """As the input writes it; ``""`` where it says nothing."""
 
 
 def refused_record(head: RecordHead, person_id: str, reason: str, column: str) -> Entry:
@@ -55,8 +59,12 @@ def whole_person(head: RecordHead, person_id: str, columns: IdColumns, grammars:
     defect = grammars.person.defect(person_id)
     if defect:
         return refused_record(head, person_id, defect, columns.person)
+    try:
+        due = due_us(head.due) if head.due else None
+    except Undated as error:
+        return refused_record(head, person_id, str(error), columns.due)
     return new_entry(
-        (head.record, head.line, head.label, person_id, "", "", "", head.carried, True)
+        (head.record, head.line, head.label, person_id, "", "", "", head.carried, True, due)
     )
 
 
@@ -67,11 +75,15 @@ def entries_of(
     columns: IdColumns,
     grammars: Grammars,
 ) -> list[Entry]:
-    """Judge the IDs of a record: an unreadable person refuses it, an unreadable face itself."""
-    record, line, label, carried = head
+    """Judge a record: an unreadable person or due time refuses it, an unreadable face itself."""
+    record, line, label, carried, due_text = head
     defect = grammars.person.defect(person_id)
     if defect:
         return [refused_record(head, person_id, defect, columns.person)]
+    try:
+        due = due_us(due_text) if due_text else None
+    except Undated as error:
+        return [refused_record(head, person_id, str(error), columns.due)]
     entries: list[Entry] = []
     for face in faces:
         text, reason = (
@@ -84,7 +96,7 @@ def entries_of(
         else:
             shown, column = text, ""
         entries.append(
-            new_entry((record, line, label, person_id, shown, reason, column, carried, False))
+            new_entry((record, line, label, person_id, shown, reason, column, carried, False, due))
         )
         carried = ""
     return entries

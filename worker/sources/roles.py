@@ -1,4 +1,4 @@
-"""Which column or key holds the person, the faces and the job's label."""
+"""Which column or key holds the person, the faces, the job's label and when it is due."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Role: TypeAlias = Literal["person", "face", "job"]
+Role: TypeAlias = Literal["person", "face", "job", "due"]
 
-ROLES: tuple[Role, ...] = ("person", "face", "job")
+ROLES: tuple[Role, ...] = ("person", "face", "job", "due")
 
 SINGLE_FACE = ("face_id", "faceId")
 SEVERAL_FACES = ("face_ids", "faceIds")
@@ -26,12 +26,14 @@ _ACCEPTED: dict[Role, tuple[str, ...]] = {
     "person": ("person_id", "personId"),
     "face": SINGLE_FACE + SEVERAL_FACES,
     "job": ("job_id", "jobId"),
+    "due": ("due_at", "dueAt"),
 }
 
 _SUSPECTS: dict[Role, str] = {
     "person": r"person|user|uid|customer|member|subject|owner|people|employee|client|account",
     "face": r"face|img|image|photo|picture|fid|pic",
     "job": r"job|request|ticket|case",
+    "due": r"due|deadline",
 }
 
 _FACE_WORD = re.compile(r"(?:face|img|image|photo|picture|pic)s?(?:ids?)?|fids?")
@@ -58,7 +60,7 @@ class RoleNames:
 
     def face_like(self, names: Sequence[str]) -> list[str]:
         """Those of ``names`` that may hold face IDs, whatever they are called; for a table."""
-        others = {name for role in ("person", "job") for name in self.present(role, names)}
+        others = {name for role in ("person", "job", "due") for name in self.present(role, names)}
         return [name for name in names if name not in others and _is_face_like(name)]
 
     def expected(self, role: Role) -> str:
@@ -88,8 +90,9 @@ def columns_flag(
         if guessed:
             free.remove(guessed)
         chosen[role] = guessed or "NAME"
-    if roles.columns.get("job") in names:
-        chosen["job"] = roles.columns["job"]
+    for role in ("job", "due"):
+        if roles.columns.get(role) in names:
+            chosen[role] = roles.columns[role]
     value = ",".join(f"{role}={chosen[role]}" for role in ROLES if chosen.get(role))
     return f"--columns {shlex.quote(value)}"
 

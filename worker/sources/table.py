@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from json.encoder import encode_basestring
 
+from worker.deadlines import Undated, due_us
 from worker.model import Entry
 from worker.sources.carried import CarriedNames
 from worker.sources.cells import CellReader, Rows
@@ -90,21 +91,33 @@ class TableReader:
 
     def entries(self, rows: Rows, header: Header) -> list[Entry]:
         """The entries of ``rows``, which count as records from here on."""
-        if self._grammars.person.accepts_all(rows.columns[header.person]) and (
-            header.face is None or self._accepts_faces(rows.columns[header.face], header)
+        dues = self._dues(rows, header)
+        if (
+            dues is not None
+            and self._grammars.person.accepts_all(rows.columns[header.person])
+            and (header.face is None or self._accepts_faces(rows.columns[header.face], header))
         ):
-            made = self._good_entries(rows, header)
+            made = self._good_entries(rows, header, dues)
         else:
             made = self.judged_entries(rows, header)
         self.records += len(rows.lines)
         return made
+
+    def _dues(self, rows: Rows, header: Header) -> Iterable[int | None] | None:
+        """When each row is due, or None where a cell cannot be read."""
+        if header.due is None:
+            return repeat(None)
+        try:
+            return [due_us(text) if text else None for text in self._due_texts(rows, header)]
+        except Undated:
+            return None
 
     def _accepts_faces(self, cells: list[str], header: Header) -> bool:
         """Whether every cell holds one good face."""
         single = not header.several or ";" not in "".join(cells)
         return single and self._grammars.face.accepts_all(cells)
 
-    def _good_entries(self, rows: Rows, header: Header) -> list[Entry]:
+    def _good_entries(self, rows: Rows, header: Header, dues: Iterable[int | None]) -> list[Entry]:
         """The entries of rows that each hold one good person, and one good face or no column."""
         numbers = range(self.records, self.records + len(rows.lines))
         return list(
@@ -120,6 +133,7 @@ class TableReader:
                     repeat(""),
                     self._carried(rows, header),
                     repeat(header.face is None),
+                    dues,
                     # repeat() has no end, so the shortest ends it: all others are equally long.
                     strict=False,
                 ),
@@ -129,21 +143,24 @@ class TableReader:
     def judged_entries(self, rows: Rows, header: Header) -> list[Entry]:
         """The entries of any rows, one by one, with reasons; equal to the others where both apply."""
         columns = IdColumns(
-            header.names[header.person], "" if header.face is None else header.names[header.face]
+            header.names[header.person],
+            "" if header.face is None else header.names[header.face],
+            "" if header.due is None else header.names[header.due],
         )
         judged: list[Entry] = []
-        for record, (line, label, person, cell, carried) in enumerate(
+        for record, (line, label, person, cell, carried, due) in enumerate(
             zip(
                 rows.lines,
                 self._labels(rows, header),
                 rows.columns[header.person],
                 repeat("") if header.face is None else rows.columns[header.face],
                 self._carried(rows, header),
+                self._due_texts(rows, header),
                 strict=False,
             ),
             self.records,
         ):
-            head = RecordHead(record, line, label, carried)
+            head = RecordHead(record, line, label, carried, due)
             if header.face is None:
                 judged.append(whole_person(head, person, columns, self._grammars))
             else:
@@ -154,6 +171,9 @@ class TableReader:
         if header.job is None:
             return repeat("")
         return _texts(rows.columns[header.job], header)
+
+    def _due_texts(self, rows: Rows, header: Header) -> Iterable[str]:
+        return repeat("") if header.due is None else _texts(rows.columns[header.due], header)
 
     def _carried(self, rows: Rows, header: Header) -> Iterable[str]:
         if not header.carried:
