@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from worker.errors import FacepurgeError
+from worker.errors import FacepurgeError, GateClosed
 from worker.locks import make_private, state_directory
 
 Answer: TypeAlias = Literal["code-404", "code-400", "empty-data", "empty-list"]
@@ -48,7 +48,10 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def path_of(account: str, endpoint: str) -> Path:
-    """Where the calibration of this account and endpoint is kept."""
+    """Where the calibration of this account and endpoint is kept.
+
+    Raises ``GateClosed`` for a user without a home.
+    """
     key = hashlib.sha256(f"{account}\n{endpoint}".encode()).hexdigest()[:32]
     return state_directory() / "calibration" / f"{key}.json"
 
@@ -79,7 +82,7 @@ def calibrated(account: str, endpoint: str) -> str:
     Not relied on: a link, a file that somebody else owns or may write, one that cannot be read or
     understood, or one about another account or endpoint.
     """
-    with suppress(OSError, ValueError, RuntimeError, msgspec.MsgspecError):
+    with suppress(OSError, ValueError, GateClosed, msgspec.MsgspecError):
         path = path_of(account, endpoint)
         with (
             _opened(path.parent, _DIRECTORY) as directory,

@@ -7,10 +7,9 @@ is refused with the nearest known one, and credentials are refused wherever they
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +20,7 @@ import msgspec
 from worker.errors import UsageRefused
 from worker.limits import check
 from worker.settings import ClientInfo, Settings
+from worker.spelling import nearest
 from worker.toml_file import TomlFile
 
 PREFIX: Final = "FACEPURGE_"
@@ -51,20 +51,34 @@ class Configuration:
     origins: Mapping[str, str]
     """Setting name to place; ``default`` where nobody said anything."""
 
+    @property
+    def changes(self) -> str:
+        """How many settings are not what they would be if nobody had said anything, in words."""
+        default = msgspec.structs.asdict(Settings())
+        now = msgspec.structs.asdict(self.settings)
+        count = sum(now[key] != default[key] for key in default)
+        return f"{count} of {len(default)} settings {'is' if count == 1 else 'are'} not default"
+
 
 def load(
-    flags: Mapping[str, Given], environment: Mapping[str, str], file: str | None = None
+    flags: Mapping[str, Given],
+    environment: Mapping[str, str],
+    file: str | None = None,
+    *,
+    known_flags: Mapping[str, str] = MappingProxyType({}),
 ) -> Configuration:
     """The configuration in force.
 
     ``flags`` holds only what was given on the command line, by setting name, already typed;
-    ``file`` is the path after ``--config``, or None.
+    ``file`` is the path after ``--config``, or None. ``known_flags`` are all that a verb takes, by
+    their names without dashes, with the setting of each or ``""``: whoever knows a flag looks for its
+    variable and its key under the same name.
     Raises ``UsageRefused`` for anything unreadable, unknown or out of its limits, and
     ``GateClosed`` for a rate above the documented one without ``raised_quota``.
     """
-    layers = _from_environment(environment)
+    layers = _from_environment(environment, known_flags)
     path = file or environment.get(CONFIG_VARIABLE) or None
-    given = {**(_from_file(Path(path)) if path else {}), **layers, **flags}
+    given = {**(_from_file(Path(path), known_flags) if path else {}), **layers, **flags}
     values = {key: _typed(key, item) for key, item in given.items()}
     origins = {key: given[key].place if key in given else "default" for key in TYPES}
     settings = msgspec.structs.replace(Settings(), **values)
@@ -88,13 +102,27 @@ def credential_refused(place: str) -> UsageRefused:
     )
 
 
-def nearest(name: str, known: list[str]) -> str:
+def _meant(name: str, known: list[str]) -> str:
     """``did you mean ...?`` with the nearest known name, or all of them when none is near."""
-    in_lower_case = {word.lower(): word for word in known}
-    close = difflib.get_close_matches(name.lower(), in_lower_case, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {in_lower_case[close[0]]}?"
-    return f"the known ones are {', '.join(known)}"
+    meant = nearest(name, known)
+    return f"did you mean {meant}?" if meant else f"the known ones are {', '.join(known)}"
+
+
+def _meant_setting(key: str, known_flags: Mapping[str, str], spelt: Callable[[str], str]) -> str:
+    """The same of an unknown setting, which may be the name of a flag; ``spelt`` as its place has it."""
+    flag = "--" + key.replace("_", "-")
+    setting = known_flags.get(key)
+    if setting == "":
+        return f"{flag} is a flag only: give it with the command"
+    if setting:
+        return f"did you mean {spelt(setting)}, which is what {flag} sets?"
+    meant = nearest(key, [*TYPES, *known_flags])
+    if meant in TYPES:
+        return f"did you mean {spelt(meant)}?"
+    if meant:
+        # A misspelt flag: it is told by the right name what becomes of it.
+        return _meant_setting(meant, known_flags, spelt)
+    return f"the known ones are {', '.join(map(spelt, TYPES))}"
 
 
 def pairs(text: str, place: str) -> dict[str, str]:
@@ -113,18 +141,26 @@ def pairs(text: str, place: str) -> dict[str, str]:
     return table
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
+def _variable(key: str) -> str:
+    return PREFIX + key.upper()
+
+
+def _from_environment(
+    environment: Mapping[str, str], known_flags: Mapping[str, str]
+) -> dict[str, Given]:
     found: dict[str, Given] = {}
-    known = [PREFIX + key.upper() for key in TYPES] + [CONFIG_VARIABLE]
+    known = {*map(_variable, TYPES), CONFIG_VARIABLE}
     for variable in sorted(environment):
         if not variable.startswith(PREFIX):
             continue
         if variable not in known:
             if looks_like_credential(variable):
                 raise credential_refused(variable)
+            key = variable.removeprefix(PREFIX).lower()
             raise UsageRefused(
                 f"{_shown(variable)}: this environment variable is not known",
-                f"{nearest(variable, known)} Unset it if it is not meant for this program",
+                f"{_meant_setting(key, {**known_flags, 'config': 'config'}, _variable)}"
+                " (unset it if it is not meant for this program)",
             )
         if not environment[variable]:
             raise UsageRefused(
@@ -157,7 +193,7 @@ def _parsed(key: str, text: str, variable: str) -> object:
     return text
 
 
-def _from_file(path: Path) -> dict[str, Given]:
+def _from_file(path: Path, known_flags: Mapping[str, str]) -> dict[str, Given]:
     toml = TomlFile(path)
     found: dict[str, Given] = {}
     for key, value in toml.table.items():
@@ -168,9 +204,11 @@ def _from_file(path: Path) -> dict[str, Given]:
         if key not in TYPES:
             raise UsageRefused(
                 f"{place}: this key is not known",
-                nearest(key, list(TYPES))
+                _meant_setting(key, known_flags, str)
                 + (
-                    " The tables are [columns] and [client_info]" if isinstance(value, dict) else ""
+                    " (the tables are [columns] and [client_info])"
+                    if isinstance(value, dict)
+                    else ""
                 ),
             )
         found[key] = Given(value, place)
@@ -194,7 +232,7 @@ def _typed(key: str, given: Given) -> object:
 
 
 def _text_table(key: str, value: object, place: str) -> dict[str, str]:
-    known = ["person", "face", "job"] if key == "columns" else list(CLIENT_INFO_KEYS)
+    known = ["person", "face", "job", "due"] if key == "columns" else list(CLIENT_INFO_KEYS)
     if not isinstance(value, dict):
         raise _mistyped(place, key, _shown(value))
     for name, text in value.items():
@@ -202,7 +240,7 @@ def _text_table(key: str, value: object, place: str) -> dict[str, str]:
             if looks_like_credential(name):
                 raise credential_refused(f"{place}: {name}")
             raise UsageRefused(
-                f"{place}: {_shown(name)} is not one of its names", nearest(name, known)
+                f"{place}: {_shown(name)} is not one of its names", _meant(name, known)
             )
         if not isinstance(text, str):
             raise UsageRefused(

@@ -18,7 +18,8 @@ import pytest
 from tests.e2e.program import Ended, Program
 from tests.e2e.service import Service, serving
 from worker.calibration import Answer, Calibration, calibrated, path_of
-from worker.cli.calibrating import CheckFailed, _calibration, ask, made_up_person
+from worker.cli.calibrating import CheckFailed, _calibration, ask
+from worker.cli.lookups import made_up_person
 from worker.configuration import TYPES
 from worker.green.endpoint import resolve_endpoint
 from worker.locks import quota_lock
@@ -188,12 +189,21 @@ class Closed:
 
 NO_KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": ""}
 CLOSED = {
-    "no check": Closed((), {}, 2, "--calibrate is missing", "nothing was sent"),
+    "nothing to look at": Closed(
+        ("--calibrate", "--rows", "9", "URL"), {}, 2, "add --checks", "nothing was sent"
+    ),
+    "twice the place": Closed(
+        ("r", "--run-dir", "x", "URL"), {}, 2, "contradict each other", "nothing was sent"
+    ),
+    "twice the rows": Closed(
+        ("r", "--rows", "9", "URL"), {}, 2, "contradict each other", "nothing was sent"
+    ),
+    "checks of what": Closed(("--checks", "URL"), {}, 2, "leave it out", "nothing was sent"),
     "no region": Closed(("--calibrate",), {}, 2, "neither a region nor an endpoint"),
     "half a key": Closed(
         ("--calibrate", "URL"), {"ALIBABA_CLOUD_ACCESS_KEY_SECRET": ""}, 2, "is not set"
     ),
-    "no key": Closed(("--calibrate", "URL"), NO_KEY, 1, "Credentials: none found"),
+    "no key": Closed(("--calibrate", "URL"), NO_KEY, 1, "credentials: none found"),
     "temporary key": Closed(
         ("--calibrate", "URL"),
         {"ALIBABA_CLOUD_ACCESS_KEY_ID": "STS.x", "ALIBABA_CLOUD_SECURITY_TOKEN": "t"},

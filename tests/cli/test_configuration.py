@@ -81,6 +81,12 @@ def test_every_setting_can_be_said_in_the_environment() -> None:
         "max_rounds": ("7", 7),
         "verify": ("sample:12", "sample:12"),
         "unknown_person": ("empty-data", "empty-data"),
+        "halt": ("now,fail=20%", "now,fail=20%"),
+        "canary": ("1,20", "1,20"),
+        "max_duration": ("1d12h", "1d12h"),
+        "window": ("22:00-06:00", "22:00-06:00"),
+        "time_zone": ("Europe/Berlin", "Europe/Berlin"),
+        "outside_window": ("wait", "wait"),
         "columns": ("person=Kunde,face=Bild Nr.", {"person": "Kunde", "face": "Bild Nr."}),
         "client_info": ("userId=7,userType=others", ClientInfo(userId="7", userType="others")),
     }
@@ -160,6 +166,36 @@ def test_a_doubtful_file_is_refused(
     assert len(error.cause) < 300
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("rate", "did you mean {}, which is what --rate sets?"),
+        ("raet", "did you mean {}, which is what --rate sets?"),
+        ("rate_per_secnd", "did you mean {}?"),
+        ("dry_run", "--dry-run is a flag only: give it with the command"),
+        ("dryrun", "--dry-run is a flag only: give it with the command"),
+    ],
+)
+def test_whoever_knows_the_flag_is_told_the_setting(tmp_path: Path, key: str, said: str) -> None:
+    flags = {"rate": "rate_per_second", "region": "region", "dry_run": "", "config": ""}
+    with pytest.raises(UsageRefused) as refused:
+        load({}, {}, _file(tmp_path, f"{key} = 3"), known_flags=flags)
+    assert refused.value.remedy == said.format("rate_per_second")
+    with pytest.raises(UsageRefused) as refused:
+        load({}, {f"FACEPURGE_{key.upper()}": "3"}, known_flags=flags)
+    expected = said.format("FACEPURGE_RATE_PER_SECOND")
+    assert refused.value.remedy == f"{expected} (unset it if it is not meant for this program)"
+
+
+def test_config_is_a_variable_and_no_key(tmp_path: Path) -> None:
+    with pytest.raises(UsageRefused) as refused:
+        load({}, {}, _file(tmp_path, "config = 'x'"), known_flags={"config": ""})
+    assert refused.value.remedy == "--config is a flag only: give it with the command"
+    with pytest.raises(UsageRefused) as refused:
+        load({}, {"FACEPURGE_CONFIGS": "x"}, known_flags={"config": ""})
+    assert "did you mean FACEPURGE_CONFIG, which is what --config sets?" in refused.value.remedy
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (str(tmp_path), str(tmp_path / "missing.toml"), "a\0b", "x" * 5000):
         error = _refusal(file=path)
@@ -170,7 +206,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "cause", "remedy"),
     [
-        ({"FACEPURGE_RATE": "3"}, "FACEPURGE_RATE", "FACEPURGE_"),
+        ({"FACEPURGE_RATE": "3"}, "is not known", "did you mean FACEPURGE_RATE_PER_SECOND?"),
+        ({"FACEPURGE_RATE_PER_SECND": "3"}, "is not known", "FACEPURGE_RATE_PER_SECOND?"),
+        ({"FACEPURGE_ZZZ": "3"}, "is not known", "the known ones are FACEPURGE_REGION, FACEPURGE_"),
         ({"FACEPURGE_region": "x"}, "is not known", "FACEPURGE_REGION?"),
         ({"FACEPURGE_": "x"}, "is not known", ""),
         ({"FACEPURGE_EXCLUDE_FROM": ""}, "set but empty", "unset"),
@@ -268,6 +306,7 @@ def test_every_number_of_the_settings_has_its_range() -> None:
         ({"region": "Shanghai"}, "region: 'Shanghai' is not the name of a region"),
         ({"region": "cn-x.evil.example"}, "is not the name of a region"),
         ({"endpoint": "https://user:pw@green.cn-shanghai.aliyuncs.com"}, "a user or a password"),
+        ({"sts_endpoint": "https://user:pw@sts.aliyuncs.com"}, "a user or a password"),
         ({"account_id": "12 34"}, "account_id: '12 34' is not the ID of an account"),
         ({"ca_file": "x" * 5000}, "ca_file: the text is 5000 characters long"),
         ({"client_info": ClientInfo(userNick="a\x1b[2J")}, "client_info: userNick: the text"),

@@ -358,10 +358,10 @@ async def test_no_credential_is_evidence() -> None:
 
 
 async def test_a_renewal_that_finds_nothing_keeps_what_the_service_said() -> None:
-    green = client(Wire(accepts("newId")), Chain(OLD, RunStopped("File gone.", "Restore it.")))
+    green = client(Wire(accepts("newId")), Chain(OLD, RunStopped("the file is gone", "restore it")))
     evidence = await green.send(green.prepare(CALL))
     assert (evidence.kind, evidence.code) == (Kind.FATAL, "InvalidAccessKeyId.NotFound")
-    assert evidence.remedy == "File gone. Restore it."
+    assert evidence.remedy == "the file is gone; restore it"
     assert evidence.sent_us == NOON_US
 
 

@@ -223,6 +223,24 @@ def test_nothing_found_says_where_it_looked(tmp_path: Path) -> None:
     assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in remedy
 
 
+EXPIRY = """
+found = await credential_chain().get()
+print(json.dumps([found.access_key_id, found.expires_us]))
+"""
+
+
+def test_the_end_of_a_temporary_key_is_told(tmp_path: Path) -> None:
+    with dispenser(session_token()) as (url, counted):
+        found = found_by(tmp_path, EXPIRY, ALIBABA_CLOUD_CREDENTIALS_URI=url)
+        assert found == ["uriId", 2114521445_000000]
+        assert counted.calls == 1
+
+
+def test_a_key_whose_end_nobody_tells(tmp_path: Path) -> None:
+    write_ini(tmp_path, "[default]\ntype=access_key\naccess_key_id=iniId\naccess_key_secret=x\n")
+    assert found_by(tmp_path, EXPIRY) == ["iniId", None]
+
+
 def test_errors_quote_nothing_that_was_found(tmp_path: Path) -> None:
     write_ini(tmp_path, "access_key_secret = hush\n")
     write_profile(tmp_path, "")
@@ -334,4 +352,4 @@ def test_places() -> None:
     text = (
         "['EcsRamRoleCredentialsProvider: key LTAI5tAbCdEfGhIjKlMnOpQr', 'XCredentialsProvider: ']"
     )
-    assert _places(text) == "Looked at EcsRamRole: key <redacted>; X: failed."
+    assert _places(text) == "; looked at EcsRamRole: key <redacted>; X: failed"

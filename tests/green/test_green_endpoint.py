@@ -3,7 +3,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from worker.errors import FacepurgeError, GateClosed, UsageRefused
-from worker.green.endpoint import Endpoint, resolve_endpoint
+from worker.green.endpoint import Endpoint, resolve_endpoint, resolve_sts
 
 # Other work on the machine must not fail a test.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -160,3 +160,57 @@ def test_any_endpoint_is_resolved_or_refused(endpoint: str) -> None:
     except FacepurgeError:
         return
     assert found.url_base.startswith("https://") or found.loopback
+
+
+GREEN = "https://green.cn-shanghai.aliyuncs.com"
+
+
+@pytest.mark.parametrize(
+    ("region", "network", "endpoint", "sts"),
+    [
+        ("cn-shanghai", "public", "", "https://sts.cn-shanghai.aliyuncs.com"),
+        ("cn-shanghai", "vpc", "", "https://sts-vpc.cn-shanghai.aliyuncs.com"),
+        ("", "public", GREEN, "https://sts.cn-shanghai.aliyuncs.com"),
+        ("", "public", f"{GREEN}:8443", "https://sts.cn-shanghai.aliyuncs.com"),
+        ("", "public", "https://green.aliyuncs.com", "https://sts.aliyuncs.com"),
+        ("", "public", "https://green-vpc.cn-x.aliyuncs.com", "https://sts-vpc.cn-x.aliyuncs.com"),
+    ],
+)
+def test_sts_follows_the_service(region: str, network: str, endpoint: str, sts: str) -> None:
+    service = resolve_endpoint(region, network, endpoint, allow=False)
+    found = resolve_sts(service, "", allow=False)
+    assert found is not None
+    assert (found.url_base, found.host, found.loopback) == (sts, sts[8:], False)
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:8080", "https://proxy.example"])
+def test_nobody_is_asked_about_the_keys_of_an_emulator_or_a_proxy(endpoint: str) -> None:
+    service = resolve_endpoint("", "public", endpoint, allow=True)
+    assert resolve_sts(service, "", allow=True) is None
+    named = resolve_sts(service, "http://127.0.0.1:8081", allow=False)
+    assert named is not None
+    assert (named.url_base, named.host, named.loopback) == (
+        "http://127.0.0.1:8081",
+        "127.0.0.1:8081",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("sts", "refusal", "said"),
+    [
+        ("http://sts.aliyuncs.com", UsageRefused, "sts_endpoint: http://sts.aliyuncs.com would"),
+        ("ftp://sts.aliyuncs.com", UsageRefused, "sts_endpoint: ftp:// is not"),
+        ("https://a:b@sts.aliyuncs.com", UsageRefused, "sts_endpoint: it must not contain a user"),
+        ("https://sts.aliyuncs.com/x", UsageRefused, "sts_endpoint: it must not contain a path"),
+        ("https://sts.example", GateClosed, "sts_endpoint: sts.example is neither"),
+        ("https://sts.oss.aliyuncs.com", GateClosed, "sts_endpoint: sts.oss.aliyuncs.com is"),
+        ("https://sts-x.cn-y.aliyuncs.com", GateClosed, "sts_endpoint: sts-x.cn-y"),
+    ],
+)
+def test_an_sts_endpoint_that_is_none(sts: str, refusal: type[FacepurgeError], said: str) -> None:
+    service = resolve_endpoint("cn-shanghai", "public", "", allow=False)
+    with pytest.raises(refusal) as caught:
+        resolve_sts(service, sts, allow=False)
+    assert caught.value.cause.startswith(said)
+    assert caught.value.remedy

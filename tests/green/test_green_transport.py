@@ -106,14 +106,20 @@ async def test_the_departure_is_told_once_for_each_request(serve: Any) -> None:
     assert order == ["slot", "departed"] * 2
 
 
-async def test_departure_refused_at_the_slot(serve: Any) -> None:
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [("stopped", "was ending"), ("held", "told to wait"), ("outage", "out of reach for too long")],
+)
+async def test_departure_refused_at_the_slot(serve: Any, reason: str, said: str) -> None:
     server = await serve(GOOD)
 
-    async def stopped() -> Mapping[str, str]:
-        raise NotDeparted("stopped")
+    async def refused() -> Mapping[str, str]:
+        raise NotDeparted(reason)
 
     async with transport_to(server.url) as transport:
-        assert not_sent(await post(transport, stopped)).code == "stopped"
+        outcome = not_sent(await post(transport, refused))
+    assert outcome.code == reason
+    assert said in outcome.message
     assert server.requests == []
 
 
@@ -141,7 +147,9 @@ async def test_connection_closed_while_waiting_for_the_slot(serve: Any) -> None:
 
     async with transport_to(server.url) as transport:
         assert isinstance(await post(transport), Reply)
-        assert not_sent(await post(transport, departs_too_late)).code == "closed_before_send"
+        outcome = not_sent(await post(transport, departs_too_late))
+        assert outcome.code == "closed_before_send"
+        assert outcome.message == "The server closed the connection before the request was sent."
         assert isinstance(await post(transport), Reply)
     assert (len(server.requests), server.connections) == (2, 2)
 

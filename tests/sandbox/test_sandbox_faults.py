@@ -450,12 +450,28 @@ def test_a_description_names_what_is_not_the_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nothing", "reset nth", "reset nth=x", "reset at=end", "reset colour=red"]
+    ("text", "cause", "remedy"),
+    [
+        ("", "'' is not the name of a fault", "see "),
+        ("rest nth=3", "'rest' is not the name of a fault", "did you mean reset? see "),
+        ("zzzzz", "'zzzzz' is not the name of a fault", "see "),
+        ("reset nth", "'nth' is not KEY=VALUE", "see "),
+        ("reset nht=3", "'nht' is not one of the keys of reset: at, applies,", "did you mean nth?"),
+        ("reset colour=red", "'colour' is not one of the keys of reset", ""),
+        ("reset nth=x", "nth is 'x', and a whole number is expected", "see "),
+        ("reset count=x", "count is 'x', and a whole number is expected", "see "),
+        ("reset probability=x", "probability is 'x', and a number is expected", "see "),
+        ("service-code filled=x", "filled is 'x', and true or false is expected", "see "),
+        ("reset at=end", "at is 'end', and one of start, half is expected", "see "),
+        ("silence applies=now", "applies is 'now', and one of late, before, never is", "see "),
+    ],
 )
-def test_a_rule_that_means_nothing_is_refused(text: str) -> None:
+def test_a_rule_that_means_nothing_is_refused(text: str, cause: str, remedy: str) -> None:
     with pytest.raises(UsageRefused) as refused:
         parse_rule(text)
-    assert "--list faults" in refused.value.remedy
+    assert refused.value.cause.startswith(f"--fault {text!r}: {cause}")
+    assert refused.value.remedy.startswith(remedy)
+    assert refused.value.remedy.endswith("see `facepurge sandbox --list faults`")
 
 
 def test_rules_are_read_from_a_file(tmp_path: Path) -> None:
@@ -465,12 +481,22 @@ def test_rules_are_read_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", "[", '[{"fault": "no"}]', "[1]", '[{"fault": "html", "x": 1}]']
+    ("text", "said"),
+    [
+        ("{}", "not a JSON array of fault rules"),
+        ("[", "not a JSON array of fault rules"),
+        ("[1]", "not a JSON array of fault rules"),
+        ('[{"fault": "no"}]', "rule number 1: 'no' is not the name of a fault"),
+        ('[{"fault": "lie"}, {"fault": [1]}]', r"rule number 2: \[1\] is not the name of a fault"),
+        ('[{"nth": 1}]', "rule number 1: '' is not the name of a fault"),
+        ('[{"fault": "html", "x": 1}]', "rule number 1: 'x' is not one of the keys of html"),
+        ('[{"fault": "html", "nth": [1]}]', r"nth is \[1\], and a whole number is expected"),
+    ],
 )
-def test_a_file_that_holds_no_rules_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_holds_no_rules_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "faults.json"
     path.write_text(text)
-    with pytest.raises(InputRefused, match=r"faults\.json"):
+    with pytest.raises(InputRefused, match=rf"faults\.json: .*{said}"):
         read_rules(path)
     with pytest.raises(InputRefused, match="cannot be read"):
         read_rules(tmp_path / "missing.json")

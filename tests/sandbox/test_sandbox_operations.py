@@ -299,10 +299,23 @@ async def test_a_body_of_mebibytes_is_refused_and_logged(stage: Start) -> None:
     assert [entry.operation for entry in on.sandbox.entries] == ["DeleteFaces"]
 
 
-@pytest.mark.parametrize("pair", ["nonsense", "unknown=1", "nonce=maybe", "unknown_key_status=500"])
-def test_a_switch_that_does_not_exist_is_refused(pair: str) -> None:
-    with pytest.raises(UsageRefused):
+@pytest.mark.parametrize(
+    ("pair", "cause", "remedy"),
+    [
+        ("nonsense", "--fact 'nonsense' is not a switch and its value", "write it as KEY=VALUE"),
+        ("unknown_persn=1", "'unknown_persn' is not the name", "did you mean unknown_person?"),
+        ("zzzzz=1", "'zzzzz' is not the name of a switch", "see "),
+        ("nonce=maybe", "found 'maybe', and one of optional, required is expected", "see "),
+        ("unknown_key_status=500", "found '500', and one of 404, 400 is expected", "see "),
+        ("max_faces_per_call=-1", "found '-1', and a whole number from 0 up is expected", "see "),
+    ],
+)
+def test_a_switch_that_does_not_exist_is_refused(pair: str, cause: str, remedy: str) -> None:
+    with pytest.raises(UsageRefused) as refused:
         parse_facts([pair])
+    assert cause in refused.value.cause
+    assert refused.value.remedy.startswith(remedy)
+    assert refused.value.remedy.endswith("see `facepurge sandbox --list facts`")
 
 
 def test_switches_are_read_from_text() -> None:

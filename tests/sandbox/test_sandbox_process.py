@@ -11,8 +11,9 @@ import subprocess
 import sys
 import textwrap
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,36 @@ async def test_it_stops_at_once_with_an_answer_still_to_come(
         await asyncio.gather(call, return_exceptions=True)
 
 
+async def test_it_stops_cleanly_before_it_serves(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    os.mkfifo(state)
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM, "sandbox", "--state", str(state), stdout=PIPE, stderr=PIPE
+    )
+    # Opened for writing, it has been opened for reading: that is the program at its beginning.
+    with await asyncio.to_thread(state.open, "w"):
+        process.terminate()
+    # Closed again: a signal just before a read does not interrupt it, and is heard when it returns.
+    async with asyncio.timeout(20):
+        assert await process.communicate() == (b"", b"")
+    assert process.returncode == 0
+
+
+def test_it_does_not_serve_where_nobody_learns_its_url() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, "sandbox"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=20,
+        )
+    assert done.returncode == 1
+    assert "facepurge: stdout: the URL of the sandbox cannot be written there" in done.stderr
+    assert "no sandbox is serving now" in done.stderr.splitlines()
+
+
 async def test_it_ends_with_its_standard_input_only_when_told_to() -> None:
     with started("--exit-on-stdin-eof") as (process, _):
         assert await ended(process) == (0, "")  # communicate closes it
@@ -163,7 +194,10 @@ async def test_it_stops_with_a_sentence_when_its_log_cannot_grow(
     ("options", "said"),
     [
         (["--state", "missing.json"], "missing.json: the state cannot be read"),
-        (["--state", "x", "--generate", "3"], "--state and --generate"),
+        (["--state", "x", "--generate", "3"], "--state and --generate contradict each other"),
+        (["--state", "x", "--log", "x"], "the request log would be written into the state"),
+        (["--quota", "off", "--throttle", "http-429"], "without a quota no call is counted"),
+        (["--quota-burst", "5"], "--quota-burst 5: only a bucket saves up calls"),
         (["--fault", "nothing"], "--fault"),
         (["--fact", "nothing=1"], "--fact"),
         (["--latency", "soon"], "--latency"),
@@ -194,15 +228,43 @@ async def test_a_child_serves_its_parent_and_is_gone_afterwards(
 ) -> None:
     monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", "real")
     monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "never handed on")
-    async with sandbox_process(tmp_path, state, options=["--quota-rate", "5"]) as url:
+    async with sandbox_process(tmp_path, state, options=["--quota-rate", "5"]) as served:
+        url = served.url
         got = await connect(url).delete("p", "1")  # signed with the sandbox pair
         assert got.json["data"]["faceIds"] == ["1"]
     with pytest.raises(aiohttp.ClientConnectorError):
         await connect(url).delete("p", "2")
-    async with sandbox_process(tmp_path, state) as url:
-        got = await connect(url).call("GetPerson", {"personId": "p"})
+    async with sandbox_process(tmp_path, state) as served:
+        got = await connect(served.url).call("GetPerson", {"personId": "p"})
         assert got.json["data"]["faceIds"] == ["2", "3"]
     assert len([line for line in read_log(tmp_path / LOG_NAME) if isinstance(line, Entry)]) == 2
+
+
+async def test_a_child_that_ends_by_itself_is_known_with_its_last_words(
+    tmp_path: Path, state: Path, connect: Connect
+) -> None:
+    async with sandbox_process(tmp_path, state) as served:
+        (child,) = [int(word) for word in _children(os.getpid())]
+        waiting = asyncio.create_task(served.ended())
+        impatient = asyncio.create_task(served.ended())
+        await connect(served.url).delete("p", "1")
+        assert not waiting.done()
+        impatient.cancel()
+        os.kill(child, signal.SIGKILL)
+        assert await waiting == "it was killed by signal 9"
+    async with sandbox_process(tmp_path, state) as served:
+        (child,) = [int(word) for word in _children(os.getpid())]
+        resource.prlimit(child, resource.RLIMIT_FSIZE, (10, 10))
+        with suppress(aiohttp.ClientError):
+            await connect(served.url).delete("p", "2")
+        said = await served.ended()
+    assert said.startswith("it ended with exit code 1 and said: facepurge: ")
+    assert "the request log cannot be written" in said
+    assert "\n" not in said
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 async def test_a_child_that_does_not_start_says_why(tmp_path: Path) -> None:
@@ -232,8 +294,8 @@ async def test_a_child_outlives_ctrl_c_but_not_its_parent(
 
         async def main():
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
-            async with sandbox_process(Path({str(tmp_path)!r}), Path({str(state)!r})) as url:
-                print(url, flush=True)
+            async with sandbox_process(Path({str(tmp_path)!r}), Path({str(state)!r})) as served:
+                print(served.url, flush=True)
                 await asyncio.sleep(60)
 
         asyncio.run(main())

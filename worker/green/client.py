@@ -32,8 +32,8 @@ from worker.model import Call, Evidence, Kind, Request
 from worker.settings import ClientInfo
 
 _TLS_REMEDY = (
-    "Check --endpoint, this machine's clock, and whether something on the way intercepts TLS; a "
-    "private CA belongs into ca_file. Verification cannot be switched off."
+    "check --endpoint, this machine's clock, and whether something on the way intercepts TLS; a "
+    "private CA belongs into ca_file; verification cannot be switched off"
 )
 
 _ACCEPTED = frozenset({Kind.LISTED, Kind.SHOWN, Kind.NO_PERSON, Kind.REMOVED, Kind.REFUSED})
@@ -165,7 +165,7 @@ class GreenClient:
             try:
                 cured = await self._renewal.refused(credential)
             except RunStopped as stopped:
-                return replace(evidence, remedy=f"{stopped.cause} {stopped.remedy}")
+                return replace(evidence, remedy=f"{stopped.cause}; {stopped.remedy}")
         else:
             return evidence
         return replace(evidence, kind=Kind.AGAIN, remedy="") if cured else evidence

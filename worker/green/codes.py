@@ -34,14 +34,18 @@ _REFUSED = Meaning(Kind.REFUSED)
 _THROTTLED = Meaning(Kind.THROTTLED)
 
 _CHECK_KEY = (
-    "Check the AccessKey pair that the credential chain finds (an old key in the environment "
-    "wins over all other places)."
+    "check the AccessKey pair that the credential chain finds (an old key in the environment "
+    "wins over all other places)"
 )
-_CHECK_TOKEN = "Get a new STS token, or let the chain find a role that renews itself."  # noqa: S105 (a sentence, not a token)
-_CHECK_POLICY = "Attach the system policy AliyunYundunGreenWebFullAccess to the RAM user or role."
-_CHECK_ACCOUNT = "Activate Content Moderation for the account, settle overdue bills, lift bans."
-_CHECK_CLOCK = "Set this machine's clock (NTP)."
-_CHECK_ENDPOINT = "Check --region and --endpoint: this address does not offer what was asked."
+_CHECK_PAIR = (
+    "copy the secret of this AccessKey ID again: it is not the one that goes with it (an old pair in "
+    "the environment wins over all other places)"
+)
+_CHECK_TOKEN = "get a new STS token, or let the chain find a role that renews itself"  # noqa: S105 (a sentence, not a token)
+_CHECK_POLICY = "attach the system policy AliyunYundunGreenWebFullAccess to the RAM user or role"
+_CHECK_ACCOUNT = "activate Content Moderation for the account, settle overdue bills, lift bans"
+_CHECK_CLOCK = "set this machine's clock (NTP)"
+_CHECK_ENDPOINT = "check --region and --endpoint: this address does not offer what was asked"
 
 SERVICE_CODES = {
     280: AMBIGUOUS,  # PROCESSING
@@ -74,7 +78,7 @@ GATEWAY_CODES = {
     "InternalError": AMBIGUOUS,
     # A packet sent twice by the network: the first copy may have been applied.
     "SignatureNonceUsed": AMBIGUOUS,
-    "SignatureDoesNotMatch": Meaning(Kind.FATAL, _CHECK_KEY),
+    "SignatureDoesNotMatch": Meaning(Kind.FATAL, _CHECK_PAIR),
     "IncompleteSignature": Meaning(Kind.FATAL, _CHECK_KEY),
     "InvalidAccessKeyId": Meaning(Kind.FATAL, _CHECK_KEY),  # .NotFound, .Inactive
     "InvalidSecurityToken": Meaning(Kind.FATAL, _CHECK_TOKEN),  # .Expired, .Malformed, .Mismatch...
@@ -85,7 +89,7 @@ GATEWAY_CODES = {
     "NoPermission": Meaning(Kind.FATAL, _CHECK_POLICY),
     "InvalidAction": Meaning(Kind.FATAL, _CHECK_ENDPOINT),  # .NotFound
     "InvalidProduct": Meaning(Kind.FATAL, _CHECK_ENDPOINT),  # .NotFound
-    "InvalidProtocol": Meaning(Kind.FATAL, "Use an https:// endpoint."),  # .NeedSsl
+    "InvalidProtocol": Meaning(Kind.FATAL, "use an https:// endpoint"),  # .NeedSsl
 }
 """String ``Code``; a name without a dot stands for its whole family."""
 

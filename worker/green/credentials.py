@@ -27,15 +27,21 @@ FRESH_SECONDS = 10.0
 """How long one reading is good for; the library renews 15 minutes before an expiry."""
 
 _REMEDY = (
-    "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or fill one of the other "
-    "places (`aliyun configure` writes ~/.aliyun/config.json), then start again."
+    "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or fill one of the other "
+    "places (`aliyun configure` writes ~/.aliyun/config.json), then start again"
 )
-_NOT_PLAIN = "the key pair or its token contains a space, a line end or the like."
-_TRIM = "Store it without the line end that editors and `echo` add."
+_NOT_PLAIN = "the key pair or its token contains a space, a line end or the like"
+_TRIM = "store it without the line end that editors and `echo` add"
 _PROVIDER = re.compile(r"(\w+)CredentialsProvider: ")
 # A parser's error quotes the line it tripped over, and a server's error its whole answer.
 _QUOTATION = re.compile(r"\\n|\n|[{'\"<]|result:|body:", re.ASCII)
 _KEY_LIKE = re.compile(r"[A-Za-z0-9+=]{20,}")
+_INNER_PROVIDERS = (
+    "_DefaultCredentialsProvider__last_used_provider",
+    "_CLIProfileCredentialsProvider__innerProvider",
+    "_ProfileCredentialsProvider__innerProvider",
+)
+"""How the library's providers keep the one that has found something."""
 _CHATTY_LOGGERS = ("credentials", "alibabacloud-tea", "apscheduler")
 
 
@@ -53,8 +59,8 @@ def credential_chain(environment: Mapping[str, str] | None = None) -> Credential
     if not (key_id and secret):
         missing = "SECRET" if key_id else "ID"
         raise UsageRefused(
-            f"ALIBABA_CLOUD_ACCESS_KEY_{missing}: is not set, but its other half is.",
-            "Set both, or none to use another place of the credential chain.",
+            f"ALIBABA_CLOUD_ACCESS_KEY_{missing}: is not set, but its other half is",
+            "set both, or none to use another place of the credential chain",
         )
     token = environment.get("ALIBABA_CLOUD_SECURITY_TOKEN", "")
     credential = Credential(key_id, secret, token, "environment")
@@ -125,7 +131,7 @@ class OfficialChain:
                 found = await asyncio.shield(self._answer)
         except TimeoutError:
             raise RunStopped(
-                f"Credentials: nothing was found within {LOOKUP_DEADLINE_SECONDS:.0f} s.", _REMEDY
+                f"credentials: nothing was found within {LOOKUP_DEADLINE_SECONDS:.0f} s", _REMEDY
             ) from None
         if isinstance(found, RunStopped):
             raise found
@@ -146,7 +152,7 @@ class OfficialChain:
         except RunStopped as stopped:
             outcome = stopped
         except Exception as error:  # noqa: BLE001 (the library raises every kind, from KeyError on)
-            outcome = RunStopped(f"Credentials: none found. {_places(str(error))}", _REMEDY)
+            outcome = RunStopped(f"credentials: none found{_places(str(error))}", _REMEDY)
 
         def tell() -> None:
             if not answer.done():
@@ -174,18 +180,35 @@ def _official_look_up() -> Callable[[], Credential]:
     def look_up() -> Credential:
         found = client.get_credential()
         if not (found.access_key_id and found.access_key_secret):
-            raise RunStopped("Credentials: a place was found, but it holds no key pair.", _REMEDY)
+            raise RunStopped("credentials: a place was found, but it holds no key pair", _REMEDY)
         credential = Credential(
             found.access_key_id,
             found.access_key_secret,
             found.security_token or "",
             str(found.provider_name or ""),
+            _expiry_us(client),
         )
         if not _is_plain(credential):
-            raise RunStopped(f"Credentials of {credential.provider}: {_NOT_PLAIN}", _TRIM)
+            raise RunStopped(f"credentials of {credential.provider}: {_NOT_PLAIN}", _TRIM)
         return credential
 
     return look_up
+
+
+def _expiry_us(client: Any) -> int | None:
+    """When what was just found ends, where the library knows it.
+
+    Its chain passes on everything but that, so its cache is looked into, without a refresh; another
+    edition may keep it elsewhere, and then nobody knows.
+    """
+    provider: Any = getattr(client, "cloud_credential", None)
+    for name in ("provider", *_INNER_PROVIDERS):
+        provider = getattr(provider, name, None) or provider
+    try:
+        seconds = provider._credentials_cache._cached_value.value().get_expiration()  # noqa: SLF001
+    except Exception:  # noqa: BLE001 (a provider without a cache, or another edition: a nicety)
+        return None
+    return seconds * 1_000_000 if isinstance(seconds, int) and seconds > 0 else None
 
 
 def _places(error: str) -> str:
@@ -196,4 +219,4 @@ def _places(error: str) -> str:
         reason = _KEY_LIKE.sub("<redacted>", _QUOTATION.split(text, maxsplit=1)[0])
         reason = "".join(c for c in reason if c.isprintable()).strip(" ,:.[")[:200]
         places.append(f"{name}: {reason or 'failed'}")
-    return f"Looked at {'; '.join(places)}." if places else ""
+    return f"; looked at {'; '.join(places)}" if places else ""

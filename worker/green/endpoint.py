@@ -20,6 +20,7 @@ _REGION = re.compile(r"[a-z]+(-[a-z]+)+(-?[0-9]+)?")
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 # OSS buckets are hosts under aliyuncs.com that anybody can create: green-x.oss-cn-hangzhou...
 _SERVICE_HOST = re.compile(r"green[a-z0-9-]*(\.(?!oss\b)(?P<region>[a-z0-9-]+))?\.aliyuncs\.com")
+_STS_HOST = re.compile(r"sts(-vpc)?(\.(?!oss\b)[a-z0-9-]+)?\.aliyuncs\.com")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -46,13 +47,13 @@ def resolve_endpoint(region: str, network: str, endpoint: str, *, allow: bool) -
     if not region and not endpoint:
         raise UsageRefused(
             "--region: neither a region nor an endpoint is given, and a wrong face library "
-            "would answer 'not there' to everything.",
-            "Give --region (key region, e.g. cn-shanghai) or --endpoint (key endpoint).",
+            "would answer 'not there' to everything",
+            "give --region (key region, e.g. cn-shanghai) or --endpoint (key endpoint)",
         )
     if region and not _REGION.fullmatch(region):
         raise UsageRefused(
-            f"--region: {region!r} is not a region ID.",
-            f"Did you mean {_nearest(region)}? Documented: {', '.join(_documented())}.",
+            f"--region: {region!r} is not a region ID",
+            f"Did you mean {_nearest(region)}? Documented: {', '.join(_documented())}",
         )
     if endpoint:
         return _explicit(endpoint, region, allow=allow)
@@ -60,52 +61,89 @@ def resolve_endpoint(region: str, network: str, endpoint: str, *, allow: bool) -
     return Endpoint(f"https://{host}", host, loopback=False, note=_note(region))
 
 
+def resolve_sts(service: Endpoint, sts_endpoint: str, *, allow: bool) -> Endpoint | None:
+    """Where to ask whose keys they are that sign for ``service``; None where nobody is to be asked.
+
+    Hosts are ``sts.{region}.aliyuncs.com`` and, inside a VPC, ``sts-vpc.{region}...`` (the rule of
+    the official STS client). The keys of an emulator or a proxy mean nothing to STS, so it is asked
+    about them only where ``sts_endpoint`` says so. Raises ``UsageRefused`` for what cannot be an
+    endpoint, and ``GateClosed`` for a foreign host without ``allow``.
+    """
+    if sts_endpoint:
+        place = "sts_endpoint"
+        split, host, port = _parts(sts_endpoint, place)
+        loopback = _is_loopback(host)
+        _refuse_in_the_clear(split, host, loopback=loopback, place=place)
+        if not (_STS_HOST.fullmatch(host) or loopback or allow):
+            raise GateClosed(
+                f"{place}: {host} is neither an STS host (sts*.aliyuncs.com) nor loopback, and"
+                " signed requests would go there",
+                "give --allow-endpoint (key allow_endpoint) if that is what you want",
+            )
+        shown = _shown(split, host, port)
+        return Endpoint(f"{split.scheme}://{shown}", shown, loopback)
+    of_service = _SERVICE_HOST.fullmatch(service.host.partition(":")[0])
+    if not of_service:
+        return None
+    prefix = "sts-vpc" if service.host.startswith("green-vpc.") else "sts"
+    host = ".".join(filter(None, (prefix, of_service["region"], "aliyuncs.com")))
+    return Endpoint(f"https://{host}", host, loopback=False)
+
+
 def _explicit(endpoint: str, region: str, *, allow: bool) -> Endpoint:
-    split, host, port = _parts(endpoint)
+    split, host, port = _parts(endpoint, "--endpoint")
     loopback = _is_loopback(host)
-    if split.scheme == "http" and not loopback:
-        raise UsageRefused(
-            f"--endpoint: http://{host} would carry requests in the clear.",
-            "Use https://; http:// is for loopback addresses only.",
-        )
+    _refuse_in_the_clear(split, host, loopback=loopback, place="--endpoint")
     service = _SERVICE_HOST.fullmatch(host)
     if not (service or loopback or allow):
         raise GateClosed(
             f"--endpoint: {host} is neither a Content Moderation host (green*.aliyuncs.com) "
-            "nor loopback, and signed requests would go there.",
-            "Give --allow-endpoint (key allow_endpoint) if that is what you want.",
+            "nor loopback, and signed requests would go there",
+            "give --allow-endpoint (key allow_endpoint) if that is what you want",
         )
     if service and region and service["region"] and service["region"] != region:
         raise UsageRefused(
-            f"--endpoint: {host} belongs to {service['region']}, but --region is {region}.",
-            "Give only one of them: each region may have a face library of its own.",
+            f"--endpoint: {host} belongs to {service['region']}, but --region is {region}",
+            "give only one of them: each region may have a face library of its own",
         )
-    shown = f"[{host}]" if ":" in host else host
-    if port not in (None, _DEFAULT_PORTS[split.scheme]):
-        shown = f"{shown}:{port}"
+    shown = _shown(split, host, port)
     named = service["region"] if service else None
     return Endpoint(f"{split.scheme}://{shown}", shown, loopback, _note(named) if named else "")
 
 
-def _parts(endpoint: str) -> tuple[SplitResult, str, int | None]:
-    remedy = "Give scheme and host only, e.g. https://green.cn-shanghai.aliyuncs.com."
+def _refuse_in_the_clear(split: SplitResult, host: str, *, loopback: bool, place: str) -> None:
+    if split.scheme == "http" and not loopback:
+        raise UsageRefused(
+            f"{place}: http://{host} would carry requests in the clear",
+            "use https://; http:// is for loopback addresses only",
+        )
+
+
+def _shown(split: SplitResult, host: str, port: int | None) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port in (None, _DEFAULT_PORTS[split.scheme]) else f"{shown}:{port}"
+
+
+def _parts(endpoint: str, place: str) -> tuple[SplitResult, str, int | None]:
+    product = "sts" if place == "sts_endpoint" else "green"
+    remedy = f"give scheme and host only, e.g. https://{product}.cn-shanghai.aliyuncs.com"
     # urlsplit silently drops tabs and newlines, so they have to be seen before.
     if not endpoint.isascii() or not endpoint.isprintable() or " " in endpoint:
-        raise UsageRefused("--endpoint: contains a character that no URL may hold.", remedy)
+        raise UsageRefused(f"{place}: it contains a character that no URL may hold", remedy)
     try:
         split = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
         host, port = split.hostname or "", split.port
     except ValueError:
-        raise UsageRefused("--endpoint: is not a URL.", remedy) from None
+        raise UsageRefused(f"{place}: it is not a URL", remedy) from None
     if split.scheme not in _DEFAULT_PORTS:
-        raise UsageRefused(f"--endpoint: {split.scheme}:// is not https://.", remedy)
+        raise UsageRefused(f"{place}: {split.scheme}:// is not https://", remedy)
     if "@" in split.netloc:
         # Not quoted: what stands before the @ may be a password.
-        raise UsageRefused("--endpoint: must not contain a user or password.", remedy)
+        raise UsageRefused(f"{place}: it must not contain a user or password", remedy)
     if split.path not in ("", "/") or "?" in endpoint or "#" in endpoint:
-        raise UsageRefused("--endpoint: must not contain a path, query or fragment.", remedy)
+        raise UsageRefused(f"{place}: it must not contain a path, query or fragment", remedy)
     if not (_HOST_NAME.fullmatch(host) or _is_address(host)) or port == 0:
-        raise UsageRefused("--endpoint: names no host, or no port that can be reached.", remedy)
+        raise UsageRefused(f"{place}: it names no host, or no port that can be reached", remedy)
     return split, host, port
 
 

@@ -19,6 +19,8 @@ class Credential:
     """``""`` for a permanent key pair."""
     provider: str = field(default="", compare=False)
     """Where it came from, e.g. ``env``, ``ecs_ram_role``."""
+    expires_us: int | None = field(default=None, compare=False)
+    """When a temporary one ends, microseconds since the epoch; None where nobody says so."""
 
 
 class CredentialChain(Protocol):

@@ -1,4 +1,4 @@
-"""The service's operations that this program uses, in one table."""
+"""The operations that this program uses, in one table."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ API_VERSION = "2018-05-09"
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One action of the service; all are POSTs with a JSON body."""
+    """One action; all are POSTs, and those of Content Moderation have a JSON body."""
 
     action: str
     """The action name, as ``x-acs-action`` and the SDKs spell it."""
     path: str
+    version: str = API_VERSION
 
 
 DELETE_FACES = Operation("DeleteFaces", "/green/sface/face/delete")
@@ -27,6 +28,10 @@ GET_PERSON = Operation("GetPerson", "/green/sface/person")
 """Documented on "get-person" as getPersonInfo: reads a person with all their faces."""
 DELETE_PERSON = Operation("DeletePerson", "/green/sface/person/delete")
 """Documented on "delete-person": deletes the person **and every face of theirs**."""
+
+GET_CALLER_IDENTITY = Operation("GetCallerIdentity", "/", "2015-04-01")
+"""Documented on "GetCallerIdentity" of Security Token Service, which is another service than this
+one: it has no body, needs no permission, and says which account a key is of."""
 
 OPERATIONS = {
     operation.action: operation for operation in (DELETE_FACES, GET_PERSON, DELETE_PERSON)

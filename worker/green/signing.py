@@ -18,7 +18,6 @@ from typing import Literal
 from urllib.parse import quote
 
 from worker.green.interface import Credential, Signer, Unsigned
-from worker.green.operations import API_VERSION
 
 V3_ALGORITHM = "ACS3-HMAC-SHA256"
 JSON_TYPE = "application/json"
@@ -106,7 +105,7 @@ class RoaSigner:
             "x-acs-signature-method": "HMAC-SHA1",
             "x-acs-signature-nonce": unsigned.nonce,
             "x-acs-signature-version": "1.0",
-            "x-acs-version": API_VERSION,
+            "x-acs-version": unsigned.operation.version,
             "x-acs-action": unsigned.operation.action,
             **_token(credential),
         }
@@ -119,7 +118,7 @@ class RoaSigner:
 
 
 class V3Signer:
-    """ACS3-HMAC-SHA256 over host, content-type and every ``x-acs-`` header."""
+    """ACS3-HMAC-SHA256 over host, every ``x-acs-`` header and, with a body, content-type."""
 
     def sign(self, unsigned: Unsigned, credential: Credential, now_us: int) -> dict[str, str]:
         payload_sha256 = hashlib.sha256(unsigned.body).hexdigest()
@@ -130,8 +129,8 @@ class V3Signer:
             "x-acs-content-sha256": payload_sha256,
             "x-acs-date": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "x-acs-signature-nonce": unsigned.nonce,
-            "x-acs-version": API_VERSION,
-            "content-type": JSON_TYPE,
+            "x-acs-version": unsigned.operation.version,
+            **({"content-type": JSON_TYPE} if unsigned.body else {}),
             **_token(credential),
         }
         names = sorted(headers)

@@ -25,6 +25,7 @@ from worker.clock import Clock
 from worker.departure import NotDeparted
 from worker.errors import UsageRefused
 from worker.green.interface import NotSent, Reply, Unanswered
+from worker.green.resolving import DaemonResolver
 from worker.settings import Settings
 
 BODY_CAP_BYTES = 1024 * 1024
@@ -41,6 +42,16 @@ LANES = 3
 
 SPARE_CONNECTIONS = 16
 """Connections above that, so that no loop ever waits for a free one."""
+
+_CLOSED_BEFORE_SEND = "closed_before_send"
+
+_STAYED = {
+    _CLOSED_BEFORE_SEND: "The server closed the connection before the request was sent.",
+    "stopped": "The run was ending before the request was sent.",
+    "held": "All requests were told to wait before this one was sent.",
+    "outage": "The service had been out of reach for too long before the request was sent.",
+}
+"""Why a request did not depart: the reasons of ``NotDeparted`` in words."""
 
 Depart = Callable[[], Awaitable[Mapping[str, str]]]
 Departed = Callable[[], None]
@@ -81,7 +92,7 @@ class _Way:
         # should_close: bytes that came before the question would be taken for its answer.
         protocol = connection.protocol
         if connection.closed or protocol is None or protocol.should_close:
-            raise NotDeparted("closed_before_send")
+            raise NotDeparted(_CLOSED_BEFORE_SEND)
 
 
 class DepartingRequest(aiohttp.ClientRequest):
@@ -135,7 +146,7 @@ class HttpTransport:
             async with deadline:
                 return await self._post(_url(self._url_base, path, tuple(query)), body, way)
         except NotDeparted as stayed:
-            return NotSent(stayed.reason, "", self._clock.now_us())
+            return NotSent(stayed.reason, _STAYED[stayed.reason], self._clock.now_us())
         except Exception as trouble:
             # After the departure whatever the parser trips over must be recorded, too.
             if way.sent_us is None and not isinstance(trouble, aiohttp.ClientError | OSError):
@@ -246,8 +257,8 @@ def tls_context(ca_file: str) -> ssl.SSLContext:
             context.load_verify_locations(cafile=ca_file)
         except (OSError, ValueError) as error:
             raise UsageRefused(
-                f"ca_file: {ca_file} cannot be used ({_reason(error)}).",
-                "Name a readable PEM file with CA certificates, or remove the key ca_file.",
+                f"ca_file: {ca_file} cannot be used ({_reason(error)})",
+                "name a readable PEM file with CA certificates, or remove the key ca_file",
             ) from None
     return context
 
@@ -265,7 +276,7 @@ async def open_transport(
     connector = aiohttp.TCPConnector(
         ssl=tls_context(settings.ca_file),
         limit=LANES * settings.concurrency + SPARE_CONNECTIONS,
-        resolver=aiohttp.ThreadedResolver(),
+        resolver=DaemonResolver(),
         ttl_dns_cache=DNS_CACHE_SECONDS,
         keepalive_timeout=IDLE_CONNECTION_SECONDS,
     )
@@ -282,6 +293,7 @@ async def open_transport(
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,
+        skip_auto_headers=("Content-Type",),  # unsigned, and wrong: what has a body states its own
         max_line_size=HEADER_LINE_CAP_BYTES,
         max_field_size=HEADER_LINE_CAP_BYTES,
     ) as session:

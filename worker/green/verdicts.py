@@ -36,8 +36,8 @@ from worker.green.removals import judge_removal
 from worker.model import Evidence, Kind, Request
 
 _SWAPPED_REMEDY = (
-    "Do not resume. The service answered about something nobody asked for: check for a proxy or "
-    "cache on the way, keep the ledger, and ask Alibaba Cloud support with the request ID."
+    "do not resume: the service answered about something nobody asked for; check for a proxy or "
+    "cache on the way, keep the ledger, and ask Alibaba Cloud support with the request ID"
 )
 
 _SUCCESSES: dict[str, Callable[[Request, ServiceAnswer], Finding]] = {

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import FacepurgeError
@@ -37,6 +38,24 @@ class SandboxFailed(FacepurgeError):
     exit_code = 1
 
 
+@dataclass(frozen=True, slots=True)
+class SandboxProcess:
+    """A sandbox that serves, at ``url``, until its process ends."""
+
+    url: str
+    _process: asyncio.subprocess.Process
+    _complaints: asyncio.Task[str]
+
+    async def ended(self) -> str:
+        """Wait for the end of the process; says how it came, as a clause: ``it ...``."""
+        code = await self._process.wait()
+        # Shielded: whoever waits here may be cancelled, and the words are still to be read.
+        said = await asyncio.shield(self._complaints)
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        # The cause is its first line, as with every error; the lines below say what to do.
+        return f"it {how}" + (f" and said: {said.splitlines()[0]}" if said else "")
+
+
 @asynccontextmanager
 async def sandbox_process(
     directory: Path,
@@ -45,8 +64,8 @@ async def sandbox_process(
     options: Sequence[str] = (),
     program: Sequence[str] = (sys.executable, "-m", "worker"),
     start_seconds: float = START_SECONDS,
-) -> AsyncIterator[str]:
-    """Start ``facepurge sandbox``, yield its URL, and end it on the way out.
+) -> AsyncIterator[SandboxProcess]:
+    """Start ``facepurge sandbox``, yield it once it serves, and end it on the way out.
 
     The request log is ``directory/sandbox.jsonl``; started again with the same directory and
     state, the sandbox holds the same world as when it ended. ``options`` are further flags of the
@@ -70,7 +89,8 @@ async def sandbox_process(
     # Somebody has to read what it says, or a full pipe would stop it in the middle of a run.
     complaints = asyncio.create_task(_last_words(process.stderr))
     try:
-        yield await _url(process.stdout, complaints, start_seconds)
+        url = await _url(process.stdout, complaints, start_seconds)
+        yield SandboxProcess(url, process, complaints)
     finally:
         await asyncio.shield(_end(process))
         await complaints

@@ -10,12 +10,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
 
 from worker.errors import InputRefused, UsageRefused
 from worker.sandbox.throttle import ThrottleForm
+from worker.sandbox.wording import amiss
+from worker.spelling import nearest
 
 
 class _Fault(
@@ -169,6 +171,8 @@ Fault = (
 
 FAULTS: tuple[type[Fault], ...] = get_args(Fault)
 
+_BY_NAME: Final = {str(kind.__struct_config__.tag): kind for kind in FAULTS}
+
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which requests a fault strikes: those let through by the gateway and the quota that match.
@@ -272,10 +276,8 @@ def parse_rule(text: str) -> FaultRule:
         document[key] = value
     try:
         return _rule(document)
-    except msgspec.ValidationError as error:
-        raise UsageRefused(
-            f"--fault {text!r}: {error}", "see `facepurge sandbox --list faults`"
-        ) from error
+    except _Misspelt as misspelt:
+        raise UsageRefused(f"--fault {text!r}: {misspelt.cause}", misspelt.remedy) from None
 
 
 def read_rules(path: Path) -> tuple[FaultRule, ...]:
@@ -288,21 +290,48 @@ def read_rules(path: Path) -> tuple[FaultRule, ...]:
         ) from error
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InputRefused(
-            f"{path}: not a JSON array of fault rules: {error}",
+            f"{path}: this is not a JSON array of fault rules",
             'write [{"fault": "reset", "nth": 3}, ...]',
         ) from error
     rules: list[FaultRule] = []
     for number, document in enumerate(documents, start=1):
         try:
             rules.append(_rule(document))
-        except msgspec.ValidationError as error:
+        except _Misspelt as misspelt:
             raise InputRefused(
-                f"{path}: rule number {number}: {error}", "see `facepurge sandbox --list faults`"
-            ) from error
+                f"{path}: rule number {number}: {misspelt.cause}", misspelt.remedy
+            ) from None
     return tuple(rules)
 
 
+class _Misspelt(Exception):
+    """A rule that is none: why, and what may have been meant."""
+
+    def __init__(self, cause: str, meant: str = "") -> None:
+        super().__init__(cause)
+        self.cause = cause
+        hint = f"did you mean {meant}? " if meant else ""
+        self.remedy = f"{hint}see `facepurge sandbox --list faults`"
+
+
 def _rule(document: dict[str, Any]) -> FaultRule:
+    """The rule that ``document`` says; raises ``_Misspelt``."""
+    name = document.get("fault", "")
+    kind = _BY_NAME.get(name) if isinstance(name, str) else None
+    if kind is None:
+        meant = nearest(name, _BY_NAME) if isinstance(name, str) else ""
+        raise _Misspelt(f"{name!r} is not the name of a fault", meant)
+    hints = {**get_type_hints(Rule), **get_type_hints(kind)}
+    keys = (*kind.__struct_fields__, *Rule.__struct_fields__)
+    for key, value in document.items():
+        if key == "fault":
+            continue
+        if key not in keys:
+            raise _Misspelt(
+                f"{key!r} is not one of the keys of {name}: {', '.join(keys)}", nearest(key, keys)
+            )
+        if expected := amiss(value, hints[key]):
+            raise _Misspelt(f"{key} is {value!r}, and {expected} is expected")
     of_rule = {key: document[key] for key in Rule.__struct_fields__ if key in document}
     of_fault = {key: value for key, value in document.items() if key not in of_rule}
     fault: Fault = msgspec.convert(of_fault, Fault, strict=False)

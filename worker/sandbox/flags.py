@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ def options_from_flags(flags: Mapping[str, Any], environ: Mapping[str, str]) -> 
         port=flags["port"],
         state=_state(flags),
         log=Path(flags["log"]) if flags["log"] else None,
+        account=_account(flags["account"]),
         keys=(key_from_environment(environ),),
         quota=_quota(flags),
         latency=parse_latency(flags["latency"]),
@@ -37,11 +39,15 @@ def options_from_flags(flags: Mapping[str, Any], environ: Mapping[str, str]) -> 
     )
 
 
-def _state(flags: Mapping[str, Any]) -> Path | Generated | None:
-    if flags["state"] and flags["generate"]:
+def _account(account: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,64}", account, re.ASCII):
         raise UsageRefused(
-            "--state and --generate both say what the library holds", "give only one of them"
+            f"--account {account[:40]!r} is not the number of an account", "give digits only"
         )
+    return account
+
+
+def _state(flags: Mapping[str, Any]) -> Path | Generated | None:
     if flags["generate"]:
         return parse_generated(flags["generate"], flags["seed"])
     return Path(flags["state"]) if flags["state"] else None
@@ -57,6 +63,12 @@ def _clock_offset_seconds(flags: Mapping[str, Any]) -> float:
 
 
 def _quota(flags: Mapping[str, Any]) -> Quota:
+    if flags["quota_burst"] and flags["quota"] != "bucket":
+        raise UsageRefused(
+            f"--quota-burst {flags['quota_burst']}: only a bucket saves up calls, and the quota is"
+            f" {flags['quota']}",
+            "add --quota bucket, or leave out --quota-burst",
+        )
     return Quota(
         window=flags["quota"],
         calls_per_second=flags["quota_rate"],

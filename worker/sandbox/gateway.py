@@ -60,6 +60,13 @@ def read_claim(arrival: Arrival) -> Claim | None:
     return None
 
 
+def check_moment(stated: datetime, now_seconds: float) -> Refusal | None:
+    """None when ``stated`` is near enough to now."""
+    if abs(stated.timestamp() - now_seconds) > MAX_SKEW_SECONDS:
+        return Refusal("InvalidTimeStamp.Expired")
+    return None
+
+
 class Gateway:
     """Decides whether a request may reach the service."""
 
@@ -80,7 +87,7 @@ class Gateway:
         if key is None:
             return Refusal("InvalidAccessKeyId.NotFound", self._facts.unknown_key_status)
         refusal = (
-            self._check_key(arrival, key)
+            self.check_key(key, arrival.headers.get("x-acs-security-token", ""))
             or self._check_time(arrival, claim, now_seconds)
             or self._check_signature(arrival, claim, key)
         )
@@ -93,8 +100,8 @@ class Gateway:
             return Refusal("SignatureNonceUsed")
         return None
 
-    def _check_key(self, arrival: Arrival, key: AccessKey) -> Refusal | None:
-        token = arrival.headers.get("x-acs-security-token", "")
+    def check_key(self, key: AccessKey, token: str) -> Refusal | None:
+        """None when ``key`` is in force, and ``token`` is the one that was issued with it."""
         if key.state == "inactive":
             return Refusal("InvalidAccessKeyId.Inactive")
         if key.security_token and not token:
@@ -115,9 +122,7 @@ class Gateway:
                 stated = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
         except ValueError:
             return Refusal("InvalidTimeStamp.Format")
-        if abs(stated.timestamp() - now_seconds) > MAX_SKEW_SECONDS:
-            return Refusal("InvalidTimeStamp.Expired")
-        return None
+        return check_moment(stated, now_seconds)
 
     def _check_signature(self, arrival: Arrival, claim: Claim, key: AccessKey) -> Refusal | None:
         if claim.signed_headers is None:

@@ -14,6 +14,9 @@ SANDBOX_ACCESS_KEY_ID = "LTAI-facepurge-sandbox"
 SANDBOX_ACCESS_KEY_SECRET = "not-a-secret-facepurge-sandbox"  # noqa: S105 (opens only an emulator)
 """The secret that goes with ``SANDBOX_ACCESS_KEY_ID``."""
 
+SANDBOX_ACCOUNT_ID = "1000000000000001"
+"""The account of every sandbox that was given no other."""
+
 ID_VARIABLE = "ALIBABA_CLOUD_ACCESS_KEY_ID"
 SECRET_VARIABLE = "ALIBABA_CLOUD_ACCESS_KEY_SECRET"  # noqa: S105 (the name of a variable)
 TOKEN_VARIABLE = "ALIBABA_CLOUD_SECURITY_TOKEN"  # noqa: S105 (the name of a variable)

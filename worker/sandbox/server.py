@@ -74,6 +74,11 @@ class Sandbox:
         """The arrivals of this life, oldest first (with ``options.keep_lines``)."""
         return self.journal.entries
 
+    @property
+    def identity_calls(self) -> int:
+        """How often STS was asked in this life."""
+        return self._service.identity.calls
+
     async def __aenter__(self) -> Self:
         if self.options.host != LOOPBACK:
             raise UsageRefused(

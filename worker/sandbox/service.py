@@ -11,6 +11,7 @@ from worker.sandbox.arrival import Arrival
 from worker.sandbox.facts import Facts
 from worker.sandbox.faults import Fault, Reset, Script, Silence, describe
 from worker.sandbox.gateway import Gateway, read_claim
+from worker.sandbox.identity import Identity
 from worker.sandbox.journal import Entry, Journal, Late, Line, Start
 from worker.sandbox.keys import Keyring
 from worker.sandbox.nonces import Nonces
@@ -47,6 +48,7 @@ class Verdict:
 
     visit: Visit
     sequence: int
+    """Of its line in the request log; 0 where it has none."""
     answer: Answer
     fault: Fault | None
 
@@ -73,6 +75,7 @@ class Service:
         self._gate = Gate(options.quota)
         self._nonces = Nonces()
         self._gateway = Gateway(keys, self._nonces, options.facts)
+        self.identity = Identity(options.account, keys, options.facts)
         self._sequence = 0
         self._started_seconds = monotonic()
 
@@ -103,6 +106,8 @@ class Service:
             OPERATIONS.get(arrival.path) if arrival.method == "POST" else None,
             read_subject(arrival.body),
         )
+        if self.identity.concerns(arrival):
+            return Verdict(visit, 0, self.identity.answer(arrival, now_us, visit.request_id), None)
         if self._facts.order_of_checks == "throttle-first":
             return self._throttle(visit) or self._refuse(visit) or self._serve(visit)
         return self._refuse(visit) or self._throttle(visit) or self._serve(visit)

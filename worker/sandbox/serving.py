@@ -22,8 +22,8 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, or with ``exit_on_stdin_eof`` until standard input ends.
 
-    ``announce`` is called once, with the URL, when connections are accepted. A second signal ends
-    the process at once. Memory does not grow with the number of calls, but for the nonces of the
+    ``announce`` is called once, with the URL, when connections are accepted; whatever it raises ends
+    the serving. A second signal ends the process at once. Memory does not grow with the number of calls, but for the nonces of the
     last half hour.
 
     Raises ``UsageRefused`` and ``InputRefused`` as ``Sandbox`` does, and ``JournalFailed`` when
