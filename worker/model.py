@@ -63,6 +63,8 @@ class Entry(NamedTuple):
     """JSON object of the record's other columns on its first entry, otherwise ``""``."""
     whole: bool = False
     """Whether the record explicitly asks for everything of its person; ``face_id`` is ``""`` then."""
+    due_us: int | None = None
+    """When the record is due, in microseconds since the epoch, UTC; None where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,8 @@ class StopReason(StrEnum):
     """Nothing was left to claim."""
     SIGINT = "sigint"
     SIGTERM = "sigterm"
+    SIGHUP = "sighup"
+    """The terminal or the connection was closed, and nothing said to outlive that."""
     FATAL = "fatal"
     """A fatal or swapped answer; the session's ``detail`` says which and what to do."""
     SWAPPED = "swapped"
@@ -212,13 +216,20 @@ class StopReason(StrEnum):
     BREAKER = "breaker"
     """More than half of the last 200 complete answers were definite refusals."""
     OUTAGE = "outage"
-    """The service could not be used for longer than ``outage_limit_minutes``."""
+    """The service could not be used for longer than ``outage_limit_minutes``, or was a rehearsal's own
+    and has ended."""
     HOLDS = "holds"
     """The exclusion list vanished, became unreadable, or lost an entry during the run."""
     LEDGER = "ledger"
     """The ledger could not be written."""
     LIMIT = "limit"
     """``max_delete`` was reached by what was found of whole persons."""
+    HALT = "halt"
+    """A condition of ``--halt`` was met by what was settled."""
+    CANARY = "canary"
+    """A stage of the canary is not as it should be; nothing beyond it was sent."""
+    REQUEST = "request"
+    """Somebody asked for it: a stop order, a stop file, ``--max-duration``, a closed window."""
     KILLED = "killed"
     """The session left no end of its own: the process died."""
 

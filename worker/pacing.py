@@ -11,6 +11,9 @@ One ``Pacer`` paces one operation (or all of them, with ``shared_quota``). It ha
 * **Probing.** After several failures in a row (transport errors, 5xx, repeated throttles) one call
   at a time goes out, at most one a second, until one is answered.
 
+It can be steered while callers wait: a new rate and a pause count from the next call on, also for
+whoever stands at the head of the line.
+
 All waiting uses the event loop's clock, so tests move time instead of sleeping.
 """
 
@@ -19,8 +22,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from aiolimiter import AsyncLimiter
 
@@ -95,11 +98,15 @@ class Pacer:
         contact: Contact | None = None,
         starved: Callable[[int], None] = lambda _callers: None,
     ) -> None:
-        """``contact`` is shared with the run's other pacers; ``starved`` is told how many more callers are needed for the rate to hold."""
+        """``contact`` is shared with the run's other pacers.
+
+        ``starved`` is told how many more callers are needed for the rate to hold.
+        """
         self._loop = asyncio.get_running_loop()
-        self._configured: Final = rate_per_second
+        self._configured = rate_per_second
         self._rate = rate_per_second
-        self._limiter = _limiter(rate_per_second)
+        self._limiter: AsyncLimiter | None = None
+        """None where the next caller has to begin a fresh one."""
         self._limiter_rate = rate_per_second
         self._turn = asyncio.Lock()
         self._head: asyncio.Timeout | None = None
@@ -107,8 +114,11 @@ class Pacer:
         self.starved = starved
         self._approaching: dict[asyncio.Task[object], float] = {}
         self._approach_seconds = 0.0
+        self._recalled: set[asyncio.Task[object]] = set()
+        self._out: set[asyncio.Task[object]] = set()
 
         self._stopped = False
+        self._paused_since: float | None = None
         self._hold_until = 0.0
         self._hold_reason = ""
         self._probing = False
@@ -123,12 +133,12 @@ class Pacer:
 
         self._window: deque[float] = deque(maxlen=math.ceil(rate_per_second))
         self._cut_at = float("-inf")
-        self._cut_rate = rate_per_second
+        self._cut_rate = math.inf
         self._accepted: deque[float] = deque()
         self._departures: deque[float] = deque()
         self._began = self._loop.time()
-        self._counted_hold_until = 0.0
-        self.waits_seconds: dict[str, float] = {"quota": 0.0, "throttled": 0.0, "backoff": 0.0}
+        self._counted_until = self._began
+        self._waits_seconds = dict.fromkeys(("quota", "throttled", "backoff", "paused"), 0.0)
 
     # Waiting
 
@@ -140,9 +150,15 @@ class Pacer:
         """
         # Whoever was sent away from the line is not on its way while it waits here.
         self._approaching.pop(_current_task(), None)
+        self._recalled.discard(_current_task())
+        self._out.discard(_current_task())
         while True:
             if self._stopped:
                 raise NotDeparted("stopped")
+            if self.paused:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
             if self.outage:
                 raise NotDeparted("outage")
             now = self._loop.time()
@@ -177,37 +193,61 @@ class Pacer:
     async def slot(self) -> None:
         """Wait for this caller's departure.
 
-        Raises ``NotDeparted`` when the run stops (``stopped``) or when a hold began while the
-        caller stood in line (``held``): then nothing may be sent.
+        Raises ``NotDeparted`` when the run stops (``stopped``), or when a hold or a pause began or
+        the rate fell a long way while the caller was on its way (``held``): then nothing may be
+        sent.
         """
         self._note_approach()
         self.line += 1
         try:
             async with self._turn:
-                self._check_departure()
                 began = self._loop.time()
                 try:
-                    async with asyncio.timeout(None) as self._head:
-                        await self._limiter.acquire()
-                        if (early := self._window_opens() - self._loop.time()) > 0:
-                            await asyncio.sleep(early)
-                except TimeoutError:
-                    raise NotDeparted("stopped") from None
+                    await self._wait_at_the_head()
                 finally:
                     self._head = None
-                    self.waits_seconds["quota"] += self._loop.time() - began
-                self._check_departure()
-                await self._keep_rate()
+                    self._waits_seconds["quota"] += self._loop.time() - began
                 self._note_departure()
+                self._keep_rate()
                 if self._prober is asyncio.current_task():
                     # The next probe may go an interval after this one.
                     self._hold(self._loop.time() + self._interval, "backoff")
         finally:
             self.line -= 1
         self.withdraw()
+        self._out.add(_current_task())
         missing = self._callers_wanted() - len(self._approaching)
         if missing > 0:
             self.starved(missing)
+
+    async def _wait_at_the_head(self) -> None:
+        """Until the rate allows the next departure, whatever becomes of the rate meanwhile."""
+        while True:
+            self._check_departure()
+            limiter = await self._present_limiter()
+            with suppress(TimeoutError):  # somebody has steered: look again
+                async with asyncio.timeout(None) as self._head:
+                    await limiter.acquire()
+                    if (early := self._window_opens() - self._loop.time()) > 0:
+                        await asyncio.sleep(early)
+                if limiter is self._limiter:
+                    self._check_departure()
+                    return
+
+    async def _present_limiter(self) -> AsyncLimiter:
+        if self._limiter is None:
+            self._limiter = _limiter(self._rate)
+            self._limiter_rate = self._rate
+            # As full as if it had granted the latest departure itself.
+            latest = self._window[-1] if self._window else float("-inf")
+            filled = self._limiter.max_rate - (self._loop.time() - latest) * self._rate
+            if filled > 0:
+                await self._limiter.acquire(filled)
+        return self._limiter
+
+    def _wake_the_head(self) -> None:
+        if self._head is not None and not self._head.expired():
+            self._head.reschedule(self._loop.time())
 
     def _window_opens(self) -> float:
         full = len(self._window) == self._window.maxlen
@@ -215,11 +255,18 @@ class Pacer:
 
     def departed(self) -> None:
         """The bytes of the latest departure have left only now: a busy machine may come late."""
-        self._window[-1] = self._loop.time()
+        now = self._loop.time()
+        # In both: another rate lays the window out anew from all departures.
+        for times in (self._window, self._departures):
+            if times:  # so late that it was forgotten
+                times.pop()
+            times.append(now)
 
     def withdraw(self) -> None:
-        """This caller, cleared or not, is no longer on its way to a slot."""
+        """This caller, cleared or not, is no longer on its way to a slot, nor has it a call out."""
         self._approaching.pop(_current_task(), None)
+        self._recalled.discard(_current_task())
+        self._out.discard(_current_task())
         if self._prober is asyncio.current_task():
             self._prober = None
             self._changed.set()
@@ -228,6 +275,11 @@ class Pacer:
     def on_its_way(self) -> bool:
         """Whether the calling task was cleared and has not departed: nothing of it was sent."""
         return _current_task() in self._approaching
+
+    @property
+    def out(self) -> int:
+        """Callers that have departed and are not back, with what came of it recorded."""
+        return len(self._out)
 
     def _note_approach(self) -> None:
         """Learn how long it takes from clearance to the line: claim, record, connection."""
@@ -242,15 +294,64 @@ class Pacer:
     def _check_departure(self) -> None:
         if self._stopped:
             raise NotDeparted("stopped")
+        if self.paused or _current_task() in self._recalled:
+            raise NotDeparted("held")
         if self._loop.time() < self._hold_until and self._prober is not asyncio.current_task():
             raise NotDeparted("held")
 
     def stop(self) -> None:
         """No further departures: everybody who waits is sent away at once."""
+        self._count_waits()
         self._stopped = True
         self._changed.set()
-        if self._head is not None:
-            self._head.reschedule(self._loop.time())
+        self._wake_the_head()
+
+    # Steering
+
+    @property
+    def paused(self) -> bool:
+        """Whether nobody may depart until ``unpause``."""
+        return self._paused_since is not None
+
+    def pause(self) -> None:
+        """No departure until ``unpause``: whoever stands in line is sent back at once.
+
+        Calls that have departed go on. The clock of an outage stands still.
+        """
+        if not self.paused:
+            self._count_waits()
+            self._paused_since = self._loop.time()
+            self._wake_the_head()
+
+    def unpause(self) -> None:
+        """Departures go on, as they would after an idle while: without a burst."""
+        if self._paused_since is None:
+            return
+        self._count_waits()
+        now = self._loop.time()
+        if (since := self._out_since) is not None:
+            # Shifted from where the outage counts: an answer to another lane may be later.
+            self._trouble_since = since + now - max(self._paused_since, since)
+        self._paused_since = None
+        self._changed.set()
+
+    def set_rate(self, rate_per_second: float) -> None:
+        """Another configured rate, from the next departure on; the fullest second keeps to it.
+
+        What throttles have cut stays cut, and recovers towards the new rate.
+        """
+        lowered = rate_per_second < self._configured
+        self._configured = rate_per_second
+        self._rate = self._wanted_rate(self._loop.time())
+        self._limiter = None
+        # What has left counts, also where the window was too short for it until now.
+        known = max(self._departures, self._window, key=len)
+        self._window = deque(known, maxlen=math.ceil(rate_per_second))
+        if lowered and len(self._approaching) > self._rate * EARLIEST_SECONDS:
+            # Connections must not be held for as long as the line takes now.
+            self._recalled |= self._approaching.keys()
+        self._changed.set()
+        self._wake_the_head()
 
     # What the callers saw
 
@@ -310,7 +411,9 @@ class Pacer:
     def outage(self) -> bool:
         """Whether the service could not be used for longer than the outage limit."""
         since = self._out_since
-        return since is not None and self._loop.time() - since > self._outage_limit
+        if since is None or self.paused:
+            return False
+        return self._loop.time() - since > self._outage_limit
 
     @property
     def _out_since(self) -> float | None:
@@ -324,17 +427,35 @@ class Pacer:
     def _hold(self, until: float, reason: str) -> None:
         if until <= self._hold_until:
             return
-        begin = max(self._loop.time(), self._counted_hold_until)
-        self.waits_seconds[reason] += max(0.0, until - begin)
-        self._counted_hold_until = max(self._counted_hold_until, until)
+        self._count_waits()
         self._hold_until = until
         self._hold_reason = reason
 
     def _release(self, now: float) -> None:
-        if now < self._hold_until:
-            self.waits_seconds[self._hold_reason] -= self._hold_until - now
-            self._counted_hold_until = self._hold_until = now
+        self._count_waits()
+        self._hold_until = min(now, self._hold_until)
         self._changed.set()
+
+    def _count_waits(self) -> None:
+        """Add the time since this was last done to what it was spent on."""
+        now = self._loop.time()
+        if self._stopped:
+            return
+        if self.paused:
+            self._waits_seconds["paused"] += now - self._counted_until
+        elif self._hold_until > self._counted_until:
+            held = min(now, self._hold_until) - self._counted_until
+            self._waits_seconds[self._hold_reason] += held
+        self._counted_until = now
+
+    @property
+    def waits_seconds(self) -> Mapping[str, float]:
+        """Where the time went, in seconds.
+
+        ``quota`` at the head of the line; ``throttled``, ``backoff`` and ``paused`` for everybody.
+        """
+        self._count_waits()
+        return self._waits_seconds
 
     # The rate
 
@@ -362,19 +483,15 @@ class Pacer:
         regained *= ((now - self._cut_at) / RECOVERY_SECONDS) ** 3
         return min(self._configured, self._cut_rate + regained)
 
-    async def _keep_rate(self) -> None:
-        """Bring the limiter to the present rate, right after a departure was granted."""
+    def _keep_rate(self) -> None:
+        """Follow the curve of the recovery, right after a departure was granted."""
         self._rate = self._wanted_rate(self._loop.time())
         if self._rate == self._limiter_rate or (
             abs(self._rate - self._limiter_rate) < RATE_STEP * self._limiter_rate
             and self._rate < self._configured
         ):
             return
-        # The fresh limiter begins full, as if it had granted this departure itself.
-        limiter = _limiter(self._rate)
-        await limiter.acquire(limiter.max_rate)
-        self._limiter = limiter
-        self._limiter_rate = self._rate
+        self._limiter = None
 
     # What people see
 
@@ -404,6 +521,8 @@ class Pacer:
     @property
     def waiting_for(self) -> str:
         """Why the next call has not left yet, in one word; ``""`` when nothing holds it."""
+        if self.paused:
+            return "paused"
         if self._loop.time() < self._hold_until:
             return self._hold_reason
         return "quota" if self.line else ""
@@ -416,9 +535,16 @@ class Pacers:
     """
 
     def __init__(
-        self, rate_per_second: float, *, outage_limit_seconds: float, shared: bool
+        self,
+        rate_per_second: float,
+        *,
+        outage_limit_seconds: float,
+        shared: bool,
+        make: Callable[..., Pacer] = Pacer,
     ) -> None:
+        """``make`` takes what ``Pacer`` takes."""
         self._rate = rate_per_second
+        self._make = make
         self._outage_limit_seconds = outage_limit_seconds
         self._shared = shared
         self._contact = Contact()
@@ -428,7 +554,7 @@ class Pacers:
         """The pacer of the service's action ``operation``, e.g. ``DeleteFaces``."""
         bucket = "" if self._shared else operation
         if bucket not in self._pacers:
-            self._pacers[bucket] = Pacer(
+            self._pacers[bucket] = self._make(
                 self._rate,
                 outage_limit_seconds=self._outage_limit_seconds,
                 contact=self._contact,

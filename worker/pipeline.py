@@ -5,6 +5,9 @@ a lane with loops of its own: deletions in one, lookups in another. Their number
 whenever a pacing slot finds too few loops on their way behind it others start, and when the line
 grows long a loop retires. A loop never raises for what the network or the service does. What has to
 wait, waits in the ledger with a time before which it is not claimed, and keeps nobody from working.
+
+A pause, another rate and a stop count for all lanes, from the next call on. A pause leaves nothing
+unclear: what has departed is answered and recorded, and nothing else departs.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ LOOK_AGAIN_SECONDS = 1.0
 """While loops work, the supervisor looks at the ledger at least this often: a call that is settled
 may let go of another one of its person, in a lane whose loops are gone or wait for answers."""
 
+AT_ONCE_SECONDS = 0.1
+"""For a stop at once: time for what has not departed to say so, which spares it a lookup."""
+
 NO_FAILURE = frozenset({"stopped", "held"})
 """Codes of attempts that this program itself kept from leaving."""
 
@@ -49,6 +55,8 @@ SOMETHING_IS_WRONG = frozenset(
     }
 )
 """What a person must hear about even when the run was being stopped already."""
+
+BY_SIGNAL = frozenset({StopReason.SIGINT, StopReason.SIGTERM, StopReason.SIGHUP})
 
 BREAKER_WINDOW = 200
 BREAKER_MINIMUM = 50
@@ -96,6 +104,17 @@ class Holds(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Looks at what a run brings while it works, and may end it or let it go further."""
+
+    async def look(self, call: Call | None) -> Stop | bool:
+        """``call`` is settled; None when nothing is left that may be claimed at present.
+
+        Returns why the run has to end, otherwise whether more may be claimed now than before.
+        """
+        ...
+
+
 class Log(Protocol):
     """Where the pipeline tells what happened; it is never told IDs."""
 
@@ -110,6 +129,8 @@ class Stop:
     detail: str = ""
     """A sentence with the cause, and the remedy where there is one."""
     remedy: str = ""
+    at_once: bool = False
+    """Whether the calls in flight are not waited for; what became of them is settled on resume."""
 
 
 class Breaker:
@@ -166,6 +187,7 @@ class Pipeline:
         concurrency: int,
         grace_seconds: float,
         harmless_codes: Container[str] = (),
+        watches: Sequence[Watch] = (),
     ) -> None:
         self._ledger = ledger
         self._service = service
@@ -176,7 +198,9 @@ class Pipeline:
         self._concurrency = concurrency
         self._grace_seconds = grace_seconds
         self._breaker = Breaker(harmless_codes)
+        self._watches = watches
         self._stop: Stop | None = None
+        self._pauses: dict[str, None] = {}
         self._group: asyncio.TaskGroup | None = None
         self._moved = asyncio.Event()
         self.idle_seconds = 0.0
@@ -187,6 +211,26 @@ class Pipeline:
     def in_flight(self) -> int:
         """Attempts that are on their way."""
         return sum(lane.in_flight for lane in self._lanes)
+
+    @property
+    def calls_out(self) -> int:
+        """Calls that have departed and of which no end is recorded yet."""
+        return sum(lane.pacer.out for lane in self._lanes)
+
+    @property
+    def rate_allowed_per_second(self) -> float:
+        """The least that a lane is held to at present: as set, or less after throttles."""
+        return min(lane.pacer.rate_allowed_per_second for lane in self._lanes)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no further call begins, and those in flight are being finished."""
+        return self._stop is not None
+
+    @property
+    def pauses(self) -> Sequence[str]:
+        """What keeps the run paused, the first first; nothing while it works."""
+        return tuple(self._pauses)
 
     async def run(self) -> Stop:
         """Work until nothing is left to claim, or until ``stop``; says why it ended."""
@@ -223,14 +267,26 @@ class Pipeline:
                 later.append(LOOK_AGAIN_SECONDS)
             if later:
                 await self._wait(min(later))
-            elif not self._moved.is_set():
+            elif not self._moved.is_set() and not await self._look(None):
                 # A loop that ended since may have let go of something in a lane looked at before.
                 return
+
+    async def _look(self, call: Call | None) -> bool:
+        """Show the watches that ``call`` is settled, or that nothing is left; True if that changes."""
+        changed = False
+        for watch in self._watches:
+            seen = await watch.look(call)
+            if isinstance(seen, Stop):
+                self.stop(seen)
+            changed |= seen is not False
+        if changed:
+            self._moved.set()
+        return changed
 
     async def _wait(self, seconds: float) -> None:
         """Until a loop ended, there is work for a lane without loops, or ``seconds`` have passed."""
         began = asyncio.get_running_loop().time()
-        self.idles = not any(lane.loops for lane in self._lanes)
+        self.idles = not any(lane.loops for lane in self._lanes) and not self._pauses
         try:
             async with asyncio.timeout(seconds):
                 await self._moved.wait()
@@ -240,6 +296,28 @@ class Pipeline:
             self.idle_seconds += asyncio.get_running_loop().time() - began
             self.idles = False
 
+    def pause(self, why: str) -> None:
+        """Begin no further call until every reason to pause is taken back; those in flight go on.
+
+        ``why`` is a word: ``order``, ``file``, ``window``. As for ``stop``, only from the event
+        loop's thread.
+        """
+        self._pauses[why] = None
+        for lane in self._lanes:
+            lane.pacer.pause()
+
+    def unpause(self, why: str) -> None:
+        """Take one reason to pause back; with the last of them calls go on."""
+        self._pauses.pop(why, None)
+        if not self._pauses:
+            for lane in self._lanes:
+                lane.pacer.unpause()
+
+    def set_rate(self, rate_per_second: float) -> None:
+        """Let each lane make this many calls a second, from its next call on."""
+        for lane in self._lanes:
+            lane.pacer.set_rate(rate_per_second)
+
     def stop(self, stop: Stop) -> None:
         """Begin no further call; what is in flight gets ``grace_seconds`` to be recorded.
 
@@ -247,14 +325,15 @@ class Pipeline:
         stop. Must be called from the event loop's thread.
         """
         if self._stop is not None:
-            if stop.reason in SOMETHING_IS_WRONG and self._stop.reason not in SOMETHING_IS_WRONG:
+            if _weight(stop.reason) > _weight(self._stop.reason):
                 self._stop = stop
             return
         self._stop = stop
         for lane in self._lanes:
             lane.pacer.stop()
         self._moved.set()
-        asyncio.get_running_loop().call_later(self._grace_seconds, self._cancel_loops)
+        grace_seconds = AT_ONCE_SECONDS if stop.at_once else self._grace_seconds
+        asyncio.get_running_loop().call_later(grace_seconds, self._cancel_loops)
 
     def _cancel_loops(self) -> None:
         for lane in self._lanes:
@@ -323,6 +402,8 @@ class Pipeline:
             self._moved.set()
         self._log.attempt_ended(call, evidence)
         self._learn(lane.pacer, call, evidence)
+        if waiting is None:
+            await self._look(call)
 
     def _is_worked_on(self, step: Step) -> bool:
         return any(lane.loops for lane in self._lanes if step in lane.steps)
@@ -369,6 +450,11 @@ class Pipeline:
                 "the log and report/failures.csv say what came instead; go on when it is back",
             )
         )
+
+
+def _weight(reason: StopReason) -> int:
+    """Which of two reasons to stop is told, where both apply."""
+    return 2 if reason in SOMETHING_IS_WRONG else int(reason in BY_SIGNAL)
 
 
 def _is_an_answer(evidence: Evidence) -> bool:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import pwd
 import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from worker import locks
+from worker.calibration import calibrated
 from worker.errors import GateClosed
-from worker.locks import quota_lock, run_lock, state_directory
+from worker.locks import quota_lock, reading_lock, run_lock, state_directory
 
 HOLD = """
 import sys
@@ -132,11 +135,76 @@ def test_accounts_and_endpoints_have_locks_of_their_own(tmp_path: Path, state: P
         quota_lock("a", "https://x", tmp_path),
         quota_lock("b", "https://x", tmp_path),
         quota_lock("a", "https://y", tmp_path),
-        pytest.raises(GateClosed, match="uses the quota of this account and endpoint"),
+        pytest.raises(GateClosed, match=r"uses the quota of this account \(https://x\)"),
         quota_lock("a", "https://x", tmp_path / "elsewhere"),
     ):
         pass
     assert len(list((state / "facepurge" / "locks").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://green.cn-shanghai.aliyuncs.com", "https://green-vpc.cn-shanghai.aliyuncs.com"),
+        ("https://green-cip.cn-beijing.aliyuncs.com", "https://green.cn-beijing.aliyuncs.com:443"),
+        ("http://localhost:8080", "http://127.0.0.1:8080"),
+        ("http://[::1]:8080", "http://127.0.0.2:8080"),
+        ("http://localhost", "http://127.0.0.1:80"),
+        ("https://localhost", "https://[::1]:443"),
+    ],
+)
+def test_one_quota_has_one_lock_whatever_leads_to_it(tmp_path: Path, one: str, other: str) -> None:
+    with (
+        quota_lock("a", one, tmp_path),
+        pytest.raises(GateClosed, match="another run uses the quota of this account"),
+        quota_lock("a", other, tmp_path / "elsewhere"),
+    ):
+        pass
+
+
+def test_quotas_that_are_not_shared(tmp_path: Path) -> None:
+    """The host without a region is not known to be any region's, nor is a host of somebody else."""
+    with ExitStack() as held:
+        for endpoint in (
+            "https://green.cn-shanghai.aliyuncs.com",
+            "https://green.cn-beijing.aliyuncs.com",
+            "https://green.aliyuncs.com",
+            "https://green.cn-shanghai.example.com",
+            "http://127.0.0.1:8080",
+            "http://127.0.0.1:8081",
+        ):
+            held.enter_context(quota_lock("a", endpoint, tmp_path))
+
+
+@pytest.mark.parametrize("at_work", [True, False])
+def test_an_archive_can_be_read_as_long_as_nobody_works_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, at_work: bool
+) -> None:
+    monkeypatch.setattr(locks, "may_write", lambda _: False)
+    with reading_lock(tmp_path):
+        assert not (tmp_path / "lock").exists()
+    with run_lock(tmp_path) if at_work else nullcontext():
+        (tmp_path / "lock").touch()
+        if at_work:
+            refused = f"another process works on this run: process {os.getpid()} "
+            with pytest.raises(GateClosed, match=refused), reading_lock(tmp_path):
+                pass
+        else:
+            with (
+                reading_lock(tmp_path),
+                pytest.raises(GateClosed, match="another process works on this run"),
+                run_lock(tmp_path),
+            ):
+                pass
+
+
+def test_who_only_reads_where_writing_is_allowed_locks_as_everybody_does(tmp_path: Path) -> None:
+    with (
+        reading_lock(tmp_path),
+        pytest.raises(GateClosed, match=f"process {os.getpid()} "),
+        run_lock(tmp_path),
+    ):
+        pass
 
 
 def test_the_files_are_private_under_any_umask(tmp_path: Path, state: Path) -> None:
@@ -185,3 +253,21 @@ def test_where_state_lives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setenv("XDG_STATE_HOME", "relative/is/ignored")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert state_directory() == tmp_path / ".local" / "state" / "facepurge"
+
+
+def test_a_user_without_a_home_is_told_what_to_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with (
+        pytest.raises(GateClosed, match="HOME: it is not set") as refused,
+        quota_lock("a", "https://x", tmp_path),
+    ):
+        pass
+    assert "XDG_STATE_HOME" in refused.value.remedy
+    assert calibrated("a", "https://x") == ""

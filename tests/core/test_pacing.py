@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import math
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.core.virtual_time import run_virtually, stall
 from worker.departure import NotDeparted
-from worker.pacing import Pacer, Pacers
+from worker.pacing import Contact, Pacer, Pacers
 
 RATE = 19.80
 
@@ -502,3 +508,465 @@ def test_whoever_was_sent_away_is_not_counted_on_while_it_waits() -> None:
             return len(paced._approaching)
 
     assert run_virtually(main()) == 0
+
+
+# Steering
+
+
+async def steered(
+    paced: Pacer, orders: list[tuple[float, Callable[[], None]]], seconds: float, loops: int = 40
+) -> list[float]:
+    """Departures of a crowd that never ends, while ``orders`` come after so many seconds each."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    times: list[float] = []
+
+    async def worker() -> None:
+        while True:
+            try:
+                await paced.clearance()
+                await paced.slot()
+            except NotDeparted as refused:
+                if refused.reason != "held":
+                    return
+                continue
+            paced.departed()
+            times.append(loop.time() - began)
+            await asyncio.sleep(0.05)
+            paced.answered()
+
+    for after, order in orders:
+        loop.call_later(after, order)
+    loop.call_later(seconds, paced.stop)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(loops):
+            group.create_task(worker())
+    return times
+
+
+def most_in_a_second_that_ends_after(times: list[float], moment: float) -> int:
+    """The most departures in a second whose last one came after ``moment``."""
+    return max(sum(end - 1.0 < time <= end for time in times) for end in times if end > moment)
+
+
+def test_a_lower_rate_counts_from_the_next_call_on() -> None:
+    async def main() -> list[float]:
+        paced = pacer()
+        return await steered(paced, [(10.3, lambda: paced.set_rate(5.0))], 30)
+
+    times = run_virtually(main())
+    assert most_in_a_second_that_ends_after(times, 10.3) == 5
+    later = [time for time in times if time > 11.4]
+    assert (len(later) - 1) / (later[-1] - later[0]) == pytest.approx(5.0, rel=0.02)
+
+
+def test_a_higher_rate_is_there_within_a_second() -> None:
+    async def main() -> list[float]:
+        paced = pacer(5.0)
+        return await steered(paced, [(10.11, lambda: paced.set_rate(RATE))], 30)
+
+    times = run_virtually(main())
+    assert sum(10.11 < time <= 11.11 for time in times) >= 19
+    assert most_in_any_second(times) <= 20
+
+
+def test_lower_and_back_within_a_second_is_no_way_around_the_limit() -> None:
+    async def main() -> list[float]:
+        paced = pacer()
+        orders = [(10.3, lambda: paced.set_rate(1.0)), (10.4, lambda: paced.set_rate(20.0))]
+        return await steered(paced, orders, 20)
+
+    assert most_in_any_second(run_virtually(main())) <= 20
+
+
+@pytest.mark.parametrize("rates", [(20.0,), (19.9,), (5.0, 20.0)])
+@pytest.mark.parametrize("late_seconds", [0.1, 0.6, 0.9])
+def test_another_rate_forgets_no_departure_that_was_late(
+    rates: tuple[float, ...], late_seconds: float
+) -> None:
+    async def main() -> list[float]:
+        paced = pacer(20.0)
+        departed = paced.departed
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        was_late = False
+
+        def late() -> None:
+            nonlocal was_late
+            if not was_late and loop.time() - began >= 5:
+                was_late = True
+                stall(late_seconds)
+            departed()
+
+        paced.departed = late  # type: ignore[method-assign]
+        orders: list[tuple[float, Callable[[], None]]] = [
+            (5.1 + late_seconds, functools.partial(paced.set_rate, rate)) for rate in rates
+        ]
+        return await steered(paced, orders, 12)
+
+    assert most_in_any_second(run_virtually(main())) <= 20
+
+
+def test_a_departure_so_late_that_it_was_forgotten_still_counts() -> None:
+    async def main() -> int:
+        paced = pacer()
+        await paced.clearance()
+        await paced.slot()
+        await asyncio.sleep(11)
+        assert paced.rate_now_per_second == 0
+        paced.departed()
+        return len(paced._departures)
+
+    assert run_virtually(main()) == 1
+
+
+@pytest.mark.parametrize(("rate", "departs_after"), [(20.0, 1.0), (0.1, 10.0), (0.5, 2.0)])
+def test_whoever_stands_at_the_head_waits_by_the_new_rate(
+    rate: float, departs_after: float
+) -> None:
+    """At 0.2 calls/s the second caller would leave 5 s after the first; after 1 s that changes."""
+
+    async def main() -> float:
+        paced = pacer(0.2)
+        loop = asyncio.get_running_loop()
+        await paced.slot()
+        began = loop.time()
+        loop.call_later(1.0, paced.set_rate, rate)
+        try:
+            await paced.slot()
+        except NotDeparted:
+            await paced.clearance()
+            await paced.slot()
+        return loop.time() - began
+
+    assert run_virtually(main()) == pytest.approx(departs_after, abs=0.06)
+
+
+def test_nobody_keeps_a_connection_for_as_long_as_a_far_lower_rate_takes() -> None:
+    async def main() -> float:
+        paced = pacer()
+        loop = asyncio.get_running_loop()
+        longest = 0.0
+
+        async def worker() -> None:
+            nonlocal longest
+            while True:
+                await paced.clearance()
+                cleared = loop.time()
+                with suppress(NotDeparted):
+                    await paced.slot()
+                longest = max(longest, loop.time() - cleared)
+
+        loop.call_later(3.0, paced.set_rate, 0.05)
+        loop.call_later(300.0, paced.stop)
+        with pytest.RaisesGroup(*[NotDeparted] * 8):
+            async with asyncio.TaskGroup() as group:
+                for _ in range(8):
+                    group.create_task(worker())
+        return longest
+
+    assert run_virtually(main()) <= 1.01
+
+
+def test_a_pause_sends_back_who_stands_in_line_and_clears_nobody() -> None:
+    async def main() -> tuple[list[float], list[str], str, float]:
+        paced = pacer()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        times: list[float] = []
+        ends: list[str] = []
+
+        async def worker() -> None:
+            for _ in range(60):
+                await paced.clearance()
+                try:
+                    await paced.slot()
+                    times.append(loop.time() - began)
+                except NotDeparted as refused:
+                    ends.append(f"{refused.reason} after {loop.time() - began:.2f}")
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(7):
+                group.create_task(worker())
+            await asyncio.sleep(5.02)
+            assert paced.line == 7
+            paced.pause()
+            await asyncio.sleep(0)
+            await asyncio.sleep(100)
+            assert (paced.line, paced.waiting_for, paced.paused) == (0, "paused", True)
+            waited = paced.waits_seconds["paused"]
+            paced.unpause()
+            await asyncio.sleep(0.2)
+            word = paced.waiting_for
+        return times, ends, word, waited
+
+    times, ends, word, waited = run_virtually(main())
+    assert ends == ["held after 5.02"] * 7
+    assert not [time for time in times if 5.02 < time < 105.02]
+    assert most_in_any_second(times) <= 20
+    assert sum(105.02 <= time < 106.02 for time in times) >= 19
+    assert (word, round(waited, 3)) == ("quota", 100.0)
+
+
+def test_a_pause_reaches_whoever_is_on_the_way_to_the_line() -> None:
+    """Cleared and connecting when the pause begins, and in line only when it is over or not."""
+
+    async def main(pause_seconds: float) -> str:
+        paced = pacer()
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.5, paced.pause)
+        loop.call_later(0.5 + pause_seconds, paced.unpause)
+        await paced.clearance()
+        await asyncio.sleep(1.0)
+        try:
+            await paced.slot()
+        except NotDeparted as refused:
+            return refused.reason
+        return "departed"
+
+    assert run_virtually(main(10.0)) == "held"
+    assert run_virtually(main(0.2)) == "departed"
+
+
+@pytest.mark.parametrize("where", ["clearance", "slot"])
+def test_a_stop_counts_at_once_while_paused(where: str) -> None:
+    async def main() -> tuple[str, float]:
+        paced = pacer()
+        loop = asyncio.get_running_loop()
+        await paced.clearance()
+        paced.pause()
+        loop.call_later(2.0, paced.stop)
+        began = loop.time()
+        with pytest.raises(NotDeparted) as refused:
+            await getattr(paced, where)()
+        if where == "slot":
+            assert refused.value.reason == "held"
+            with pytest.raises(NotDeparted) as refused:
+                await paced.clearance()
+        return refused.value.reason, loop.time() - began
+
+    reason, seconds = run_virtually(main())
+    assert (reason, round(seconds, 3)) == ("stopped", 2.0)
+
+
+def test_orders_may_come_faster_than_the_head_can_act() -> None:
+    async def main() -> tuple[str, float]:
+        paced = pacer(0.1)
+        await paced.slot()
+
+        def all_at_once() -> None:
+            paced.set_rate(5.0)
+            paced.pause()
+            paced.set_rate(0.3)
+            paced.pause()
+            paced.unpause()
+            paced.unpause()
+            paced.set_rate(20.0)
+
+        asyncio.get_running_loop().call_later(1.0, all_at_once)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(NotDeparted, match="held"):
+            await paced.slot()
+        await paced.clearance()
+        await paced.slot()
+        return paced.waiting_for, asyncio.get_running_loop().time() - began
+
+    word, seconds = run_virtually(main())
+    assert (word, round(seconds, 2)) == ("", 1.0)
+
+
+def test_the_clock_of_an_outage_stands_still_in_a_pause() -> None:
+    async def main() -> list[bool]:
+        paced = pacer(outage_limit_seconds=60)
+        paced.failed(0.0)
+        await asyncio.sleep(50)
+        paced.pause()
+        await asyncio.sleep(500)
+        seen = [paced.outage]
+        paced.unpause()
+        await asyncio.sleep(9)
+        seen.append(paced.outage)
+        await asyncio.sleep(2)
+        seen.append(paced.outage)
+        return seen
+
+    assert run_virtually(main()) == [False, False, True]
+
+
+def test_a_pause_is_no_outage_of_a_lane_with_little_to_do() -> None:
+    """Its only call failed hours ago, and others were answered until the pause."""
+
+    async def main() -> list[bool]:
+        contact = Contact()
+        idle, busy = (Pacer(RATE, outage_limit_seconds=3600, contact=contact) for _ in range(2))
+        idle.failed(0.0)
+        for _ in range(10 * 60):
+            await asyncio.sleep(60)
+            busy.answered()
+        for paced in (idle, busy):
+            paced.pause()
+        await asyncio.sleep(2 * 3600)
+        for paced in (idle, busy):
+            paced.unpause()
+        seen = []
+        for _ in range(2):
+            await asyncio.sleep(1801)
+            seen.append(idle.outage)
+        return seen
+
+    assert run_virtually(main()) == [False, True]
+
+
+def test_an_answer_within_a_pause_is_where_an_outage_counts_from() -> None:
+    async def main() -> list[bool]:
+        contact = Contact()
+        idle, busy = (Pacer(RATE, outage_limit_seconds=60, contact=contact) for _ in range(2))
+        idle.failed(0.0)
+        idle.pause()
+        await asyncio.sleep(30)
+        busy.answered()
+        await asyncio.sleep(500)
+        idle.unpause()
+        seen = []
+        for _ in range(2):
+            await asyncio.sleep(31)
+            seen.append(idle.outage)
+        return seen
+
+    assert run_virtually(main()) == [False, True]
+
+
+def test_trouble_that_shows_in_a_pause_counts_from_its_end() -> None:
+    async def main() -> list[bool]:
+        paced = pacer(outage_limit_seconds=60)
+        paced.pause()
+        await asyncio.sleep(100)
+        paced.failed(3.0)
+        await asyncio.sleep(100)
+        paced.unpause()
+        seen = []
+        for _ in range(2):
+            await asyncio.sleep(31)
+            seen.append(paced.outage)
+        return seen
+
+    assert run_virtually(main()) == [False, True]
+
+
+def test_a_pause_in_the_middle_of_probing_leaves_one_probe() -> None:
+    async def main() -> list[float]:
+        paced = pacer()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for _ in range(4):
+            paced.failed(0.0)
+        probes: list[float] = []
+        on_its_way = asyncio.Event()
+
+        async def worker() -> None:
+            while loop.time() - began < 200:
+                await paced.clearance()
+                on_its_way.set()
+                await asyncio.sleep(0.3)
+                on_its_way.clear()
+                try:
+                    await paced.slot()
+                except NotDeparted:
+                    continue
+                probes.append(loop.time() - began)
+                paced.failed(0.0)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(6):
+                group.create_task(worker())
+            # In the middle of a probe's way to its slot.
+            await asyncio.sleep(5)
+            await on_its_way.wait()
+            paused = loop.time() - began
+            paced.pause()
+            await asyncio.sleep(60)
+            paced.unpause()
+        return [paused, *probes]
+
+    paused, *probes = run_virtually(main())
+    assert not [time for time in probes if paused < time < paused + 60]
+    assert len([time for time in probes if time > paused + 60]) >= 4
+    assert all(later - earlier >= 1.0 for earlier, later in pairwise(probes))
+
+
+def test_a_hold_within_a_pause_is_counted_as_the_pause() -> None:
+    async def main() -> dict[str, float]:
+        paced = pacer()
+        paced.throttled(10.0, 0.0)
+        await asyncio.sleep(4)
+        paced.pause()
+        await asyncio.sleep(20)
+        paced.unpause()
+        paced.throttled(10.0, 0.0)
+        await asyncio.sleep(30)
+        return dict(paced.waits_seconds)
+
+    waits = run_virtually(main())
+    assert waits == pytest.approx({"quota": 0, "throttled": 14, "backoff": 0, "paused": 20})
+
+
+def test_an_order_while_throttled_moves_the_aim_and_not_the_cut() -> None:
+    async def main() -> tuple[list[float], list[float]]:
+        paced = pacer()
+        seen: list[float] = []
+
+        def look() -> None:
+            seen.append(paced.rate_allowed_per_second)
+
+        orders = [
+            (5.0, lambda: paced.throttled(None, 0.05)),
+            (8.0, lambda: paced.set_rate(5.0)),
+            (12.0, look),
+            (14.0, lambda: paced.set_rate(20.0)),
+            (14.5, look),
+            (90.0, look),
+        ]
+        return await steered(paced, orders, 91, loops=6), seen
+
+    times, (slow, climbing, recovered) = run_virtually(main())
+    assert slow == 5.0
+    assert 15.0 < climbing < 19.6
+    assert recovered == 20.0
+    assert most_in_any_second(times) <= 20
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0.05, 4.0),
+            st.sampled_from(["pause", "unpause", 0.3, 1.0, 4.2, 5.0, 12.5, 19.8, 20.0]),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_whatever_is_ordered_no_second_holds_more_than_the_rate_in_force(
+    orders: list[tuple[float, str | float]],
+) -> None:
+    async def main() -> tuple[list[float], list[tuple[float, float]]]:
+        paced = pacer()
+        rates: list[tuple[float, float]] = [(0.0, RATE)]
+        timed: list[tuple[float, Callable[[], None]]] = []
+        moment = 2.0
+        for after, order in orders:
+            moment += after
+            if isinstance(order, float):
+                rates.append((moment, order))
+                timed.append((moment, functools.partial(paced.set_rate, order)))
+            else:
+                timed.append((moment, getattr(paced, order)))
+        timed.append((moment + 1.0, paced.unpause))
+        return await steered(paced, timed, moment + 8.0, loops=8), rates
+
+    times, rates = run_virtually(main())
+    for number, time in enumerate(times):
+        (*_, rate) = [rate for since, rate in rates if since < time]
+        within = sum(time - 1.0 < earlier for earlier in times[: number + 1])
+        assert within <= math.ceil(rate), (time, within, rate)
+    assert times[-1] > rates[-1][0] + 1.0

@@ -549,6 +549,7 @@ def test_a_stop_before_the_start_sends_nothing(tmp_path: Path) -> None:
 FATAL = Stop(StopReason.FATAL, "no right", "ask")
 BREAKER = Stop(StopReason.BREAKER)
 SIGTERM = Stop(StopReason.SIGTERM)
+REQUEST = Stop(StopReason.REQUEST, "it was told to stop by somebody")
 
 
 @pytest.mark.parametrize(
@@ -561,6 +562,10 @@ SIGTERM = Stop(StopReason.SIGTERM)
         ((SIGTERM, Stop(StopReason.OUTAGE)), SIGTERM),
         ((Stop(StopReason.OUTAGE), Stop(StopReason.HOLDS)), Stop(StopReason.HOLDS)),
         ((SIGTERM, Stop(StopReason.DAMAGED)), Stop(StopReason.DAMAGED)),
+        ((REQUEST, SIGTERM), SIGTERM),
+        ((SIGTERM, REQUEST), SIGTERM),
+        ((REQUEST, FATAL), FATAL),
+        ((REQUEST, Stop(StopReason.OUTAGE)), REQUEST),
     ],
 )
 def test_the_first_reason_counts_unless_something_is_wrong(
@@ -579,6 +584,174 @@ def test_a_swapped_answer_while_draining_is_not_lost(tmp_path: Path) -> None:
         meanwhile=stops_after(1.0, SIGTERM),
     )
     assert ran.stop.reason is StopReason.SWAPPED
+
+
+# Steering
+
+
+def departures_between(ran: Ran, begin: float, end: float) -> list[float]:
+    left = [*ran.service.departures, *ran.service.lookups]
+    return [time for time, _ in left if begin < time < end]
+
+
+def most_in_a_second_that_ends_after(times: list[float], moment: float) -> int:
+    return max(sum(end - 1.0 < time <= end for time in times) for end in times if end > moment)
+
+
+@pytest.mark.parametrize("latency_seconds", [0.05, 1.5])
+def test_another_rate_counts_from_the_next_call_on(tmp_path: Path, latency_seconds: float) -> None:
+    ordered: list[float] = []
+
+    async def meanwhile(at_work: AtWork) -> None:
+        for seconds, rate in ((4.03, 5.0), (9.0, 19.8), (5.0, 0.5), (12.0, 20.0)):
+            await asyncio.sleep(seconds)
+            at_work.pipeline.set_rate(rate)
+            ordered.append(now())
+            assert at_work.pipeline.rate_allowed_per_second == rate
+
+    ran = run(tmp_path, persons(420), latency_seconds=latency_seconds, meanwhile=meanwhile)
+    assert ran.outcomes == ["deleted"] * 420
+    times = ran.service.times
+    slower, faster, slowest, fastest = ordered
+    # A busy service lets those that stand behind it finish first: none of it is a burst.
+    assert most_in_a_second_that_ends_after([x for x in times if x < faster], slower) == 5
+    assert most_in_a_second_that_ends_after([x for x in times if x < fastest], slowest) == 1
+    assert most_in_any_second(times) <= 20
+    for moment in (faster, fastest):
+        assert len(departures_between(ran, moment, moment + 1.0)) >= 18
+    # Nobody stood in line with a connection for as long as two seconds a call take.
+    assert {code for _, code in ran.endings} <= {SERVICE_CODE, "held"}
+
+
+def test_a_pause_lets_what_is_in_flight_finish_and_begins_nothing(tmp_path: Path) -> None:
+    """Callers at the head, in line, on their way and in flight; and lookups on a lane of their own."""
+    paused = unpaused = 0.0
+    seen: list[object] = []
+
+    async def meanwhile(at_work: AtWork) -> None:
+        nonlocal paused, unpaused
+        pipeline = at_work.pipeline
+        await asyncio.sleep(7.02)
+        paused = now()
+        pipeline.pause("order")
+        seen.append((pipeline.calls_out > 10, pipeline.in_flight > pipeline.calls_out))
+        await asyncio.sleep(2.0)
+        seen.append((pipeline.calls_out, pipeline.in_flight, pipeline.idles, pipeline.pauses))
+        asked = at_work.ledger.questions
+        await asyncio.sleep(600)
+        seen.append(at_work.ledger.questions - asked < 2500)
+        unpaused = now()
+        pipeline.unpause("order")
+
+    ran = run(
+        tmp_path,
+        persons(300),
+        lambda r, before: says(Kind.LISTED) if r.call_no % 3 else all_listed(r, before),
+        latency_seconds=1.0,
+        outage_limit_seconds=60.0,
+        meanwhile=meanwhile,
+    )
+    assert ran.stop == Stop(StopReason.FINISHED)
+    assert seen == [(True, True), (0, 0, False, ("order",)), True]
+    assert not departures_between(ran, paused, unpaused)
+    assert departures_between(ran, paused - 1.0, paused)
+    assert ran.service.lookups
+    assert min(time for time, _ in ran.service.lookups) < paused
+    # Those in line were sent back unsent, and nothing else became of the pause.
+    assert Counter(kind for kind, code in ran.endings if code == "held") == {
+        Kind.NOT_SENT: sum(code == "held" for _, code in ran.endings)
+    }
+    assert 0 < sum(code == "held" for _, code in ran.endings) <= 20
+    assert set(ran.outcomes) == {"deleted", "absent"}
+    assert len(departures_between(ran, unpaused, unpaused + 1.0)) >= 18
+    assert most_in_any_second(ran.service.times) <= 20
+
+
+def test_a_run_is_paused_for_as_long_as_any_reason_is_left(tmp_path: Path) -> None:
+    moments: list[float] = []
+
+    async def meanwhile(at_work: AtWork) -> None:
+        pipeline = at_work.pipeline
+        await asyncio.sleep(2.0)
+        moments.append(now())
+        pipeline.pause("window")
+        pipeline.pause("order")
+        pipeline.pause("order")
+        await asyncio.sleep(10.0)
+        pipeline.unpause("window")
+        pipeline.unpause("file")
+        assert pipeline.pauses == ("order",)
+        await asyncio.sleep(10.0)
+        moments.append(now())
+        pipeline.unpause("order")
+
+    ran = run(tmp_path, persons(100), meanwhile=meanwhile)
+    assert ran.outcomes == ["deleted"] * 100
+    assert not departures_between(ran, *moments)
+
+
+def test_a_stop_ends_a_paused_run_at_once(tmp_path: Path) -> None:
+    async def meanwhile(at_work: AtWork) -> None:
+        await asyncio.sleep(2.0)
+        at_work.pipeline.pause("order")
+        await asyncio.sleep(30.0)
+        at_work.pipeline.stop(REQUEST)
+
+    ran = run(tmp_path, persons(100), meanwhile=meanwhile)
+    assert ran.stop == REQUEST
+    assert ran.seconds == pytest.approx(32.0, abs=0.1)
+    assert set(ran.outcomes) == {"deleted", "unsent"}
+    assert "unknown" not in ran.counted
+
+
+def test_a_pause_outlasts_the_limit_of_an_outage(tmp_path: Path) -> None:
+    """Trouble that began before it counts on after it, and the pause itself does not."""
+
+    async def meanwhile(at_work: AtWork) -> None:
+        await asyncio.sleep(5.0)
+        at_work.pipeline.pause("order")
+        await asyncio.sleep(3600.0)
+        at_work.pipeline.unpause("order")
+
+    ran = run(
+        tmp_path,
+        persons(30),
+        at_first(*[Kind.NOT_SENT] * 500),
+        outage_limit_seconds=60.0,
+        meanwhile=meanwhile,
+    )
+    assert ran.stop.reason is StopReason.OUTAGE
+    assert ran.seconds == pytest.approx(3660.0, abs=31.0)
+    assert ran.outcomes == ["unsent"] * 30
+
+
+def test_a_rate_that_is_ordered_while_the_service_throttles(tmp_path: Path) -> None:
+    accepted: list[float] = []
+
+    def answer(request: Request, before: int) -> Evidence:
+        """A service that takes ten calls a second."""
+        if sum(time > now() - 1.0 for time in accepted) >= 10:
+            return says(Kind.THROTTLED)
+        accepted.append(now())
+        return all_listed(request, before)
+
+    async def meanwhile(at_work: AtWork) -> None:
+        await asyncio.sleep(10.0)
+        at_work.pipeline.set_rate(5.0)
+        await asyncio.sleep(10.0)
+        at_work.pipeline.set_rate(20.0)
+        assert at_work.pipeline.rate_allowed_per_second < 20.0
+
+    ran = run(tmp_path, persons(400), answer, meanwhile=meanwhile)
+    assert ran.outcomes == ["deleted"] * 400
+    began = ran.service.times[0]
+    assert (
+        most_in_a_second_that_ends_after(
+            [x for x in ran.service.times if x < began + 20], began + 10.1
+        )
+        <= 5
+    )
+    assert sum(kind == Kind.THROTTLED for kind, _ in ran.endings) < 60
 
 
 # The ledger fails

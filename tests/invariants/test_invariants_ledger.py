@@ -455,6 +455,10 @@ def test_seals_and_tally_are_reckoned_up(copied: Copied, statement: str, broken:
     assert {violation.invariant for violation in found} == broken
 
 
+LAST_US = 10**15 + 2_000_000
+"""When the last of eleven calls leaves, five a second."""
+
+
 def test_a_clock_set_back_is_no_violation(copied: Copied) -> None:
     run = copied()
     with opened(run.run_dir) as c:
@@ -483,6 +487,42 @@ def test_departures_on_both_sides_of_a_clock_set_back_are_not_added_up(
         reseal(c)
     found = {violation.invariant for violation in violations(run.run_dir, with_report=False)}
     assert ("R1" in found) is not set_back
+
+
+@pytest.mark.parametrize(
+    ("orders", "broken"),
+    [
+        ([], True),
+        ([(10**15 - 1, 5.0, 0)], False),
+        ([(10**15 - 1, 5.0, 1)], True),
+        ([(10**15 + 1_000_000, 5.0, 0)], True),
+        ([(10**15 - 1, 5.0, 0), (10**15 + 1_000_000, 2.0, 0)], True),
+        ([(10**15 - 1, 2.0, 0), (10**15, 5.0, 0)], False),
+        # One that was granted its departure just before it was slowed down.
+        ([(10**15 - 1, 5.0, 0), (LAST_US - 100_000, 2.0, 0)], False),
+    ],
+)
+def test_a_rate_that_was_ordered_counts_from_when_it_was_taken(
+    copied: Copied, orders: list[tuple[int, float, int]], *, broken: bool
+) -> None:
+    run = copied()
+    with opened(run.run_dir) as c:
+        configure(c, rate_per_second=2.0, shared_quota=True)
+        c.execute("DELETE FROM session WHERE session_no = 2")
+        seqs = [seq for (seq,) in query(c, "SELECT seq FROM attempt ORDER BY seq")]
+        for number, seq in enumerate(seqs):
+            # Five a second for two seconds, and then nothing for a while each.
+            sent_us = 10**15 + (number * 200_000 if number <= 10 else number * 10**7)
+            c.execute("UPDATE attempt SET opened_us = ? WHERE seq = ?", (10**15 + number, seq))
+            c.execute("UPDATE ending SET sent_us = ? WHERE attempt_seq = ?", (sent_us, seq))
+        for number, (taken_us, rate, refused) in enumerate(orders, start=1):
+            c.execute("INSERT INTO command VALUES (?, 1, 'rate', ?, 0, 'somebody')", (number, rate))
+            c.execute(
+                "INSERT INTO command_taken VALUES (?, ?, '', '', ?)", (number, taken_us, refused)
+            )
+        reseal(c)
+    found = {violation.invariant for violation in violations(run.run_dir, with_report=False)}
+    assert ("R1" in found) is broken
 
 
 def test_nothing_may_be_left_open_at_the_end(copied: Copied) -> None:

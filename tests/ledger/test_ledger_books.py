@@ -251,6 +251,29 @@ async def test_what_a_new_round_would_take_up(tmp_path: Path) -> None:
     books.close()
 
 
+async def test_a_round_that_goes_on_with_the_rest_counts_nobody_twice(tmp_path: Path) -> None:
+    """A canary that failed keeps back the other calls of a person whose first call was refused."""
+    pairs = [("p", f"{number:02}") for number in range(40)] + [("w", ""), ("x", "9")]
+    draft_run(tmp_path, [rows(pairs)])
+    world = World({"p": [], "w": ["7"], "x": ["9"]})
+
+    def answer(asked: Request) -> Evidence:
+        if asked.step is Step.DELETE and asked.person_id == "p":
+            return Evidence(Kind.REFUSED, 0, code="403")
+        return world.answer(asked)
+
+    async with unsynced_ledger(tmp_path) as ledger:
+        errands = Errands(ledger, answer)
+        while not [asked for asked in errands.sent if asked.step is Step.DELETE]:
+            await errands.one()
+    books = LedgerBooks(open_ledger(tmp_path, read_only=True))
+    assert books.left() == Left(faces=22, persons=3, calls=3)
+    assert books.retried({"403"}) == Left(faces=20, persons=1, calls=1)
+    assert books.left_and_retried({"403"}) == Left(faces=42, persons=3, calls=4)
+    assert books.left_and_retried(()) == books.left()
+    books.close()
+
+
 # Whole persons and verification
 
 

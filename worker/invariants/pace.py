@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import apsw
 
@@ -30,6 +30,15 @@ SELECT e.sent_us, a.seq FROM attempt a JOIN ending e ON e.attempt_seq = a.seq
 WHERE a.seq > ?1 AND a.seq <= ?2 AND e.sent_us IS NOT NULL AND ?3 IN ('', a.operation)
 ORDER BY e.sent_us
 """
+
+# Rates that were ordered while a session worked; what it refused changed nothing.
+ORDERED = """
+SELECT t.taken_us, c.rate_per_second FROM command c JOIN command_taken t ON t.command_seq = c.seq
+WHERE c.session_no = ? AND c.ask = 'rate' AND t.refused = 0 ORDER BY c.seq
+"""
+
+UNDER_WAY_SECONDS = 0.25
+"""A call that was granted its departure just before a lower rate was ordered may leave after it."""
 
 LEFT_OPEN = """
 SELECT a.operation, COUNT(*) FROM attempt a LEFT JOIN ending e ON e.attempt_seq = a.seq
@@ -58,21 +67,61 @@ def check_pace(connection: apsw.Connection, timeline: Timeline, findings: Findin
         terms = stretch.session.terms
         if terms is None or not terms.rate_per_second:
             continue
-        most = math.ceil(terms.rate_per_second)
+        ordered = query(connection, ORDERED, (stretch.session.session_no,)).fetchall()
+        ceiling = OrderedCeiling(terms.rate_per_second, ordered)
         for operation in ("",) if terms.shared_quota else OPERATIONS:
             sent = query(connection, SENT, (stretch.after_seq, stretch.last_seq, operation))
-            for seq in crowded(((sent_us / 1e6, seq) for sent_us, seq in sent), most):
+            for seq, most in crowded(((us / 1e6, seq) for us, seq in sent), ceiling):
                 noun = operation or "call"
                 sentence = f"more than {most} calls ({noun}) within a second, this one the last"
                 findings.add("R1", f"attempt {seq}", sentence)
 
 
-def crowded(times: Iterable[tuple[float, int]], most: int) -> Iterator[int]:
-    """The numbers of those that come within a second of the ``most``-th before them."""
-    window: deque[float] = deque(maxlen=most)
+class Ceiling(Protocol):
+    """How many calls there may be in the second that ends at a moment, in seconds."""
+
+    @property
+    def highest(self) -> int:
+        """The most at any moment."""
+        ...
+
+    def at(self, seconds: float) -> int: ...
+
+
+class FixedCeiling:
+    """The same at every moment."""
+
+    def __init__(self, most: int) -> None:
+        self.highest = most
+
+    def at(self, seconds: float) -> int:
+        del seconds
+        return self.highest
+
+
+class OrderedCeiling:
+    """The rate of a session as it was set, and then as it was ordered while it worked."""
+
+    def __init__(self, rate_per_second: float, ordered: Sequence[tuple[int, float]]) -> None:
+        """``ordered``: from which microsecond on each of the later rates counted."""
+        self._rates = [(float("-inf"), rate_per_second)]
+        self._rates += [(taken_us / 1e6, rate) for taken_us, rate in ordered]
+        self.highest = math.ceil(max(rate for _, rate in self._rates))
+
+    def at(self, seconds: float) -> int:
+        since = seconds - UNDER_WAY_SECONDS
+        settled = [rate for taken, rate in self._rates if taken <= since][-1]
+        recent = [rate for taken, rate in self._rates if since < taken <= seconds]
+        return math.ceil(max([settled, *recent]))
+
+
+def crowded(times: Iterable[tuple[float, int]], ceiling: Ceiling) -> Iterator[tuple[int, int]]:
+    """The numbers of those that come within a second of too many, and how many there may be."""
+    window: deque[float] = deque(maxlen=ceiling.highest)
     for seconds, number in times:
-        if len(window) == most and seconds - window[0] < 1.0:
-            yield number
+        most = ceiling.at(seconds)
+        if len(window) >= most and seconds - window[-most] < 1.0:
+            yield number, most
         window.append(seconds)
 
 

@@ -18,6 +18,7 @@ import msgspec
 from worker.invariants.violation import Findings
 from worker.ledger.books import LedgerBooks
 from worker.ledger.database import query
+from worker.locks import may_write
 from worker.model import Outcome, StopReason
 from worker.report.writing import FAILURES, INDEX, JOBS, REJECTED, RESULTS, SUMMARY, write_report
 
@@ -49,7 +50,7 @@ CAUSES = {
     StopReason.LEDGER,
     StopReason.HOLDS,
 }
-SIGNALS = {StopReason.SIGINT: 130, StopReason.SIGTERM: 143}
+SIGNALS = {StopReason.SIGHUP: 129, StopReason.SIGINT: 130, StopReason.SIGTERM: 143}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,10 @@ ABSENT = ReportState("absent", 0)
 
 
 def check_report(connection: apsw.Connection, directory: Path, findings: Findings) -> ReportState:
-    """Judge the report in ``directory``; needs as much room beside it for another one."""
+    """Judge the report in ``directory``; needs as much room beside it for another one.
+
+    Where nobody may write beside it, it needs that among the temporary files.
+    """
     there = {name for name in (*FILES, INDEX) if (directory / name).is_file()}
     if not there:
         return ABSENT
@@ -164,7 +168,7 @@ def _check_conclusion(connection: apsw.Connection, summary: Any, findings: Findi
 
 
 def exit_code(connection: apsw.Connection, summary: Any) -> int:
-    """The first that applies of 1, 7, a signal, 8, 6, 5, 4 and 0."""
+    """The first that applies of 1, 7, a signal, 10, 8, 6, 5, 4 and 0."""
     sessions = query(connection, SESSIONS).fetchall()
     reason = sessions[-1][2] if sessions else ""
     left = {outcome for outcome, count in summary["outcomes"].items() if count}
@@ -178,10 +182,14 @@ def exit_code(connection: apsw.Connection, summary: Any) -> int:
         return 7
     if reason in SIGNALS:
         return SIGNALS[StopReason(reason)]
-    if reason == StopReason.LIMIT:
+    if reason == StopReason.REQUEST:
+        return 10
+    if reason in {StopReason.LIMIT, StopReason.HALT}:
         return 8
     if _any(connection, AGAIN) or (_any(connection, VERIFIED) and _any(connection, STILL)):
         return 6
+    if reason == StopReason.CANARY:
+        return 8
     if left & {"unknown", "unsent"} or (sessions and _any(connection, WAITING)):
         return 5
     if verified is not None and verified["answered"] < verified["asked"]:
@@ -197,7 +205,9 @@ def _compare(
     connection: apsw.Connection, directory: Path, there: set[str], findings: Findings
 ) -> None:
     """Write the report again, in a place that is gone afterwards, and compare."""
-    with tempfile.TemporaryDirectory(prefix=".self-check-", dir=directory.parent) as scratch:
+    # Of an archive that nobody may write, there where temporary files go.
+    place = directory.parent if may_write(directory.parent) else None
+    with tempfile.TemporaryDirectory(prefix=".self-check-", dir=place) as scratch:
         again = Path(scratch) / "report"
         write_report(LedgerBooks(connection), again)
         for name in _different(directory, again, there):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.invariants.pace import crowded
+from worker.invariants.pace import FixedCeiling, crowded
 from worker.invariants.shapes import OPERATIONS
 from worker.invariants.violation import Findings
 from worker.invariants.world import Scratch
@@ -81,7 +81,7 @@ def check_wire(scratch: Scratch, planned_us: int, findings: Findings, *, shared_
             query(connection, ARRIVALS, (operation,)) for operation in OPERATIONS
         ]  # fmt: skip
         for arrivals in lanes:
-            for number in crowded(arrivals, most):
+            for number, _ in crowded(arrivals, FixedCeiling(most)):
                 sentence = f"more than {most} arrivals within a second, this one the last"
                 findings.add("R1", f"request {number}", sentence)
     ((arrivals_count,),) = query(connection, "SELECT COUNT(*) FROM arrival").fetchall()

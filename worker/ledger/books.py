@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apsw
 import msgspec
 
-from worker.fold import Rules
-from worker.holds import Hold
 from worker.ledger.database import query
-from worker.ledger.journal import UNVERIFIED
 from worker.model import Kind, Outcome, SourceSummary, StopReason, Verb
+from worker.orders import Ask, Condition, Order, Pulse, Taken
 from worker.report.interface import CallFigures, Line, RunHeader, Session, Verification
+
+if TYPE_CHECKING:
+    # What these import would take a status as long as all the rest.
+    from worker.fold import Rules
+    from worker.holds import Hold
 
 LAST_RULES = "SELECT rules FROM session ORDER BY session_no DESC LIMIT 1"
 
@@ -79,6 +82,17 @@ WHERE a.operation = ? AND e.sent_us IS NOT NULL ORDER BY e.sent_us
 
 WAITING_CALL = "SELECT 1 FROM call WHERE state < 2 LIMIT 1"
 
+# Settled calls of which a verification was asked for and never answered.
+UNVERIFIED = """
+SELECT v.call_no FROM verification v JOIN call c USING (call_no)
+WHERE c.state = 2 AND NOT EXISTS (
+  SELECT 1 FROM attempt a JOIN ending e ON e.attempt_seq = a.seq
+  WHERE a.call_no = v.call_no AND a.step = 'verify' AND a.seq > v.since_seq
+  AND e.kind IN ('shown', 'no_person'))
+AND EXISTS (SELECT 1 FROM face f WHERE f.call_no = v.call_no AND f.outcome IN (
+  'deleted', 'absent', 'present', 'no_person', 'person_empty', 'person_deleted'))
+"""
+
 # What a resume takes up: distinct faces that are known, their distinct persons, and the calls.
 LEFT = """
 SELECT COUNT(*) FILTER (WHERE f.face_id <> '' AND (f.step <> '' OR f.outcome IN ('unsent', 'unknown'))),
@@ -95,6 +109,21 @@ SELECT f.outcome, f.code, f.face_id, c.person_id, c.call_no FROM face f JOIN cal
 WHERE f.outcome IN ('present', 'no_person', 'refused')
 """
 
+# Both together: each face, person and call once.
+LEFT_AND_RETRIED = """
+SELECT COUNT(*) FILTER (WHERE face_id <> '' AND is_sent), COUNT(DISTINCT person_id) FILTER (WHERE is_sent),
+       COUNT(DISTINCT call_no)
+FROM (
+  SELECT face_id, person_id, call_no, is_waiting,
+         is_again OR outcome IN ('unsent', 'unknown') OR (is_waiting AND step <> '') AS is_sent
+  FROM (
+    SELECT f.face_id, f.outcome, f.step, c.person_id, c.call_no, c.state < 2 AS is_waiting,
+           f.outcome IN ('present', 'no_person') OR (
+             f.outcome = 'refused' AND f.code IN (SELECT value FROM json_each(?))) AS is_again
+    FROM call c JOIN face f USING (call_no)))
+WHERE is_waiting OR is_sent
+"""
+
 # Calls to be verified that hold something to look for, and those of them that a complete lookup has
 # answered since, after everything else about them.
 VERIFICATION = """
@@ -109,6 +138,43 @@ FROM verification v WHERE EXISTS (
   SELECT 1 FROM face f WHERE f.call_no = v.call_no AND f.outcome IN (
     'deleted', 'absent', 'present', 'no_person', 'person_empty', 'person_deleted'))
 """
+
+
+# Two questions, because each has an index that holds nothing but such calls.
+WAITS = """
+SELECT 1 FROM call WHERE state = 0
+UNION ALL SELECT 1 FROM call WHERE state = 1 LIMIT 1
+"""
+
+ORDERS = """
+SELECT c.seq, c.session_no, c.ask, c.rate_per_second, c.given_us, c.given_by,
+       t.taken_us, t.said, t.remedy, t.refused, d.is_withdrawn
+FROM command c LEFT JOIN command_taken t ON t.command_seq = c.seq
+LEFT JOIN command_decided d ON d.command_seq = c.seq ORDER BY c.seq DESC LIMIT ?
+"""
+
+GOES_ON = """
+SELECT 1 FROM session
+WHERE session_no = (SELECT MAX(session_no) FROM session) AND stop_reason IS NULL
+"""
+
+PULSE = """
+SELECT condition, waiting, paused_by, rate_now_per_second, mean_rate_per_second,
+       rate_configured_per_second, rate_allowed_per_second, calls_in_flight, calls_sent, ends_us, pid, host, beat_us
+FROM pulse WHERE session_no = (SELECT MAX(session_no) FROM session)
+"""
+
+
+class Given(NamedTuple):
+    """An order as the ledger keeps it."""
+
+    session_no: int
+    """The session it was given to, from 1 on."""
+    order: Order
+    taken: Taken | None
+    """None as long as nobody has taken it."""
+    is_withdrawn: bool = False
+    """Its giver has taken it back, and nobody will take it."""
 
 
 class Left(NamedTuple):
@@ -182,6 +248,8 @@ class LedgerBooks:
 
     def rules(self) -> Rules | None:
         """By what the last session folded its evidence; None before the first."""
+        from worker.fold import Rules  # noqa: PLC0415 (a status takes no such time)
+
         row = query(self._connection, LAST_RULES).fetchone()
         return None if row is None else msgspec.json.decode(row[0], type=Rules)
 
@@ -237,9 +305,54 @@ class LedgerBooks:
                 calls.add(call_no)
         return Left(faces, len(persons), len(calls))
 
+    def left_and_retried(self, retryable_codes: Collection[str]) -> Left:
+        """What a new round takes up that goes on with the rest as well."""
+        codes = msgspec.json.encode(sorted(retryable_codes)).decode()
+        faces, persons, calls = query(self._connection, LEFT_AND_RETRIED, (codes,)).fetchone()
+        (unverified,) = query(self._connection, COUNT_UNVERIFIED).fetchone()
+        return Left(faces, persons, calls + unverified)
+
     def tally(self) -> dict[str, int]:
         """Distinct faces per outcome."""
         return dict(query(self._connection, "SELECT outcome, faces FROM tally WHERE faces <> 0"))
+
+    def waits(self) -> bool:
+        """Whether a call waits to be made, or was in flight when a process died."""
+        return query(self._connection, WAITS).fetchone() is not None
+
+    def given(self, *, latest: int) -> Sequence[Given]:
+        """The latest orders, the newest last, each with what became of it."""
+        rows = query(self._connection, ORDERS, (latest,)).fetchall()
+        return [
+            Given(
+                session_no,
+                Order(Ask(ask), given_us, given_by, rate_per_second, seq),
+                None if taken_us is None else Taken(taken_us, said, remedy, bool(refused)),
+                bool(is_withdrawn),
+            )
+            for (
+                seq,
+                session_no,
+                ask,
+                rate_per_second,
+                given_us,
+                given_by,
+                taken_us,
+                said,
+                remedy,
+                refused,
+                is_withdrawn,
+            ) in reversed(rows)
+        ]
+
+    def goes_on(self) -> bool:
+        """Whether the last session has not ended, as far as anybody has said."""
+        return query(self._connection, GOES_ON).fetchone() is not None
+
+    def pulse(self) -> Pulse | None:
+        """What the last session said of itself; None where it has said nothing yet."""
+        row = query(self._connection, PULSE).fetchone()
+        return None if row is None else Pulse(Condition(row[0]), *row[1:])
 
     def close(self) -> None:
         """Close the file."""

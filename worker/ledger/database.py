@@ -5,20 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import apsw
 
 from worker.errors import GateClosed
+from worker.locks import may_write
 
 APPLICATION_ID = 0x66616365
 """Marks the file as ours in SQLite's header ("face")."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FILE_NAME = "ledger.sqlite3"
 DRAFT_NAME = "ledger.sqlite3.planning"
+
+PATIENCE_MS = 5_000
+"""How long a connection waits for a lock that another one has."""
+
+WRITERS_PATIENCE_MS = 60_000
+"""As long for the run's own writer. Whoever gives an order holds the lock for an instant; should that
+process be stopped just then, the run waits rather than fails."""
 
 WAITING, CLAIMED, SETTLED = 0, 1, 2
 """States of a call."""
@@ -85,6 +95,8 @@ def _damaged(path: Path, what: str) -> GateClosed:
 def _recognise(connection: apsw.Connection, path: Path, *, checked: bool) -> None:
     application_id = connection.pragma("application_id")
     version = connection.pragma("user_version")
+    if not connection.pragma("page_count"):
+        raise _damaged(path, "the ledger is an empty file")
     if application_id != APPLICATION_ID:
         raise _damaged(path, "this is a SQLite file, but not a ledger of facepurge")
     if version != SCHEMA_VERSION:
@@ -118,31 +130,70 @@ def require_ledger(run_dir: Path) -> Path:
 def open_ledger(
     run_dir: Path, *, read_only: bool = False, checked: bool = False
 ) -> apsw.Connection:
-    """Open the ledger of ``run_dir``.
+    """Open the ledger of ``run_dir``; ``read_only`` also where nobody may write, as in an archive.
 
     ``checked`` spares the reading of the whole file where this process has just done it.
 
     Raises ``GateClosed`` when there is none, or when it is not whole, not ours, or of another
     version.
     """
+
+    def prepare(connection: apsw.Connection, path: Path) -> None:
+        connection.set_busy_timeout(PATIENCE_MS)
+        _recognise(connection, path, checked=checked)
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            # To its end, where the change is committed: an error there must not pass unseen.
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.set_busy_timeout(WRITERS_PATIENCE_MS)
+        connection.execute("PRAGMA cache_size = -16000")
+
+    return _connect(run_dir, prepare, read_only=read_only)
+
+
+def open_beside(run_dir: Path, *, read_only: bool) -> apsw.Connection:
+    """Open the ledger of ``run_dir`` for a moment, beside the process that works on it.
+
+    Costs that process nothing but the instant of a write: the file is not read through, a write
+    waits for no disk (the run's next sync covers it), and the log is left to its owner.
+
+    Raises ``GateClosed`` as ``open_ledger`` does, for what shows at a glance.
+    """
+
+    def prepare(connection: apsw.Connection, path: Path) -> None:
+        connection.set_busy_timeout(PATIENCE_MS)
+        if path.with_name(f"{FILE_NAME}-wal").exists():
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        _recognise(connection, path, checked=True)
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    return _connect(run_dir, prepare, read_only=read_only)
+
+
+def _connect(
+    run_dir: Path, prepare: Callable[[apsw.Connection, Path], None], *, read_only: bool
+) -> apsw.Connection:
     path = require_ledger(run_dir)
-    # A read-only connection could not recover the write-ahead log a crash has left. SQLite would
-    # refuse links anywhere on the way too, and runs may well live behind one.
+    writable = may_write(run_dir)
+    # SQLite would refuse links anywhere on the way too, and runs may well live behind one.
+    name = str(run_dir.resolve() / FILE_NAME)
+    flags = apsw.SQLITE_OPEN_NOFOLLOW
+    if read_only and not writable and not path.with_name(f"{FILE_NAME}-wal").exists():
+        # Without the files beside it that SQLite makes even to read; all there is, is in this one.
+        name = f"file:{quote(name)}?immutable=1"
+        flags |= apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    else:
+        # A read-only connection could not recover the write-ahead log a crash has left.
+        flags |= apsw.SQLITE_OPEN_READWRITE
     try:
-        connection = apsw.Connection(
-            str(run_dir.resolve() / FILE_NAME),
-            flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW,
-        )
+        connection = apsw.Connection(name, flags=flags)
         try:
-            connection.set_busy_timeout(5000)
-            _recognise(connection, path, checked=checked)
-            if read_only:
-                connection.execute("PRAGMA query_only = ON")
-            else:
-                # To its end, where the change is committed: an error there must not pass unseen.
-                connection.execute("PRAGMA journal_mode = WAL").fetchall()
-                connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -16000")
+            prepare(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -151,6 +202,7 @@ def open_ledger(
     except apsw.Error as error:
         raise GateClosed(
             f"{path}: the ledger cannot be opened ({error})",
-            "check the owner, the permissions and the free space of the run directory",
+            "check the owner, the permissions and the free space of the run directory"
+            + ("" if writable else "; of an archive that nobody may write, take a copy first"),
         ) from error
     return connection

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Set as AbstractSet
+from dataclasses import astuple, dataclass, replace
 from math import inf
 from typing import NamedTuple
 
 import apsw
 import msgspec
 
+from worker.canary import StageFailed, StagePassed, StageReachesOn
 from worker.erasure import EMPTY, FACES_KEPT, RECORD_KEPT, Found, fold_person
 from worker.errors import LedgerDamaged, LimitReached
 from worker.fold import (
@@ -28,7 +30,9 @@ from worker.fold import (
     weighs,
 )
 from worker.holds import Hold
+from worker.ledger.books import UNVERIFIED
 from worker.ledger.database import SETTLED, WAITING, query, seal
+from worker.ledger.ramp import Ramp
 from worker.ledger.writer import Writer, ledger_failed
 from worker.model import (
     UNFINISHED,
@@ -42,6 +46,7 @@ from worker.model import (
     Verb,
     Waiting,
 )
+from worker.orders import Ask, Order, Pulse, Taken
 
 FACES_PER_ATTEMPT = 20
 """The documented maximum of faces of one person; what is found may still be more."""
@@ -62,19 +67,29 @@ SELECT COUNT(*) FROM face WHERE found_by IS NOT NULL AND outcome NOT IN ('held',
 # Calls that wait for a step, unless another call of the same person is in flight, in the order in
 # which they are due. The persons in flight are listed once: there are few of them, while one person
 # may have many calls.
-WAITING_CALLS = """
-FROM call c WHERE c.state = 0 AND c.step = +:step
-AND c.person_id NOT IN (SELECT person_id FROM call WHERE state = 1)
+WAITS = """
+c.state = 0 AND c.step = +:step AND c.person_id NOT IN (SELECT person_id FROM call WHERE state = 1)
 """
+WAITING_CALLS = f"FROM call c WHERE {WAITS}"
+# Within a stage of the canary there are few of them, which the index has behind all others.
+STAGED_CALLS = f"""
+FROM call c NOT INDEXED WHERE c.call_no BETWEEN +:settled_below AND (
+  SELECT MIN(last_call_no) FROM canary WHERE passed_us IS NULL) AND {WAITS}
+"""  # noqa: S608  # nosec B608
 # What is further ahead than anything is ever put was written before the clock was set back.
 DUE = "AND (c.not_before_us <= :now_us OR c.not_before_us > :beyond_us)"
 IN_ORDER = "ORDER BY c.not_before_us, c.call_no LIMIT 1"
-# Both are put together from the constants above, and nothing else.
+# All are put together from the constants above, and nothing else.
 CLAIM = f"""
 UPDATE call SET state = 1 WHERE call_no = (SELECT c.call_no {WAITING_CALLS} {DUE} {IN_ORDER})
 RETURNING call_no, person_id, whole, seal
 """  # noqa: S608  # nosec B608
 NEXT_DUE = f"SELECT c.not_before_us {WAITING_CALLS} {IN_ORDER}"  # nosec B608
+CLAIM_IN_STAGE = f"""
+UPDATE call SET state = 1 WHERE call_no = (SELECT c.call_no {STAGED_CALLS} {DUE} {IN_ORDER})
+RETURNING call_no, person_id, whole, seal
+"""  # noqa: S608  # nosec B608
+NEXT_DUE_IN_STAGE = f"SELECT c.not_before_us {STAGED_CALLS} {IN_ORDER}"  # nosec B608
 
 # The faces of a call in their order, with the place of their row.
 FACES_OF_CALL = """
@@ -82,6 +97,8 @@ SELECT f.face_id, f.step, f.outcome, s.name || ':' || r.line FROM face f
 JOIN row r ON r.row_no = f.first_row JOIN source s USING (source_no)
 WHERE f.call_no = +? ORDER BY f.face_no
 """
+
+SENT_SINCE = "SELECT 1 FROM attempt WHERE call_no = +? AND seq > ? LIMIT 1"
 
 SET_STATE = "UPDATE call SET state = ? WHERE call_no = ?"
 SET_WAITING = "UPDATE call SET state = ?, step = ?, not_before_us = ? WHERE call_no = ?"
@@ -183,6 +200,11 @@ SELECT c.call_no, ?1 FROM call c WHERE c.state = 2 AND EXISTS (
   SELECT 1 FROM face f WHERE f.call_no = c.call_no AND f.outcome IN (
     'deleted', 'absent', 'present', 'no_person', 'person_empty', 'person_deleted'))
 """
+# Two questions, because each has an index that holds nothing but such calls.
+TO_BE_VERIFIED = """
+SELECT (SELECT COUNT(*) FROM call WHERE state = 0 AND step = 'verify')
+     + (SELECT COUNT(*) FROM call WHERE state = 1 AND step = 'verify')
+"""
 BEGIN_VERIFYING = """
 UPDATE call SET state = 0, step = 'verify', not_before_us = 0 WHERE state = 2
 AND call_no IN (SELECT call_no FROM verification WHERE since_seq = ?) AND EXISTS (
@@ -190,18 +212,16 @@ AND call_no IN (SELECT call_no FROM verification WHERE since_seq = ?) AND EXISTS
     'deleted', 'absent', 'present', 'no_person', 'person_empty', 'person_deleted'))
 """
 
-# Settled calls of which a verification was asked for and never answered.
-UNVERIFIED = """
-SELECT v.call_no FROM verification v JOIN call c USING (call_no)
-WHERE c.state = 2 AND NOT EXISTS (
-  SELECT 1 FROM attempt a JOIN ending e ON e.attempt_seq = a.seq
-  WHERE a.call_no = v.call_no AND a.step = 'verify' AND a.seq > v.since_seq
-  AND e.kind IN ('shown', 'no_person'))
-AND EXISTS (SELECT 1 FROM face f WHERE f.call_no = v.call_no AND f.outcome IN (
-  'deleted', 'absent', 'present', 'no_person', 'person_empty', 'person_deleted'))
-"""
-
 INSERT_SESSION = "INSERT INTO session VALUES (?, ?, ?, ?, ?, NULL, NULL, '', '{}')"
+# Orders to this session that nobody has looked at yet.
+NEW_ORDERS = """
+SELECT seq, ask, rate_per_second, given_us, given_by FROM command
+WHERE seq > ? AND session_no = ? ORDER BY seq
+"""
+ACCEPT = "INSERT OR IGNORE INTO command_decided VALUES (?, 0, ?) RETURNING 1"
+NOTE_TAKEN = "INSERT INTO command_taken VALUES (?, ?, ?, ?, ?)"
+BEAT = "INSERT OR REPLACE INTO pulse VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
 END_SESSION = """
 UPDATE session SET ended_us = ?, stop_reason = ?, detail = ?, waits = ? WHERE session_no = ?
 """
@@ -285,6 +305,8 @@ class Ledger:
             raise ledger_failed(self._path, error) from error
         self._seq: int = last_seq
         self._horizon = Horizon(round_seq, session_seq)
+        self._ramp = Ramp()
+        self._set_aside_calls: list[int] = []
         self._writer = make_writer(connection)
 
     async def close(self) -> None:
@@ -310,8 +332,14 @@ class Ledger:
     ) -> Call | LedgerDamaged | LimitReached | None:
         beyond_us = now_us + self._rules.absence_interval_us
         for step in steps:
-            bindings = {"step": str(step), "now_us": now_us, "beyond_us": beyond_us}
-            claimed = query(connection, CLAIM, bindings).fetchone()
+            bindings = {
+                "step": str(step),
+                "now_us": now_us,
+                "beyond_us": beyond_us,
+                "settled_below": self._ramp.settled_below,
+            }
+            claim = CLAIM_IN_STAGE if self._ramp.is_open else CLAIM
+            claimed = query(connection, claim, bindings).fetchone()
             if claimed is not None:
                 return self._checked(connection, step, _Claimed._make(claimed))
         return None
@@ -358,7 +386,11 @@ class Ledger:
         """When the next call that waits for one of ``steps`` may be claimed; None for none."""
 
         def read(connection: apsw.Connection) -> int | None:
-            rows = [query(connection, NEXT_DUE, {"step": str(x)}).fetchone() for x in steps]
+            next_due = NEXT_DUE_IN_STAGE if self._ramp.is_open else NEXT_DUE
+            below = {"settled_below": self._ramp.settled_below}
+            rows = [
+                query(connection, next_due, {"step": str(x), **below}).fetchone() for x in steps
+            ]
             times = [row[0] for row in rows if row is not None]
             if not times:
                 return None
@@ -458,7 +490,14 @@ class Ledger:
         """A face turned out to be under two persons: from here on it is sent for neither."""
         connection.execute("INSERT OR IGNORE INTO contested VALUES (?)", (face_id,))
         for (call_no,) in query(connection, CALLS_WITH_FACE, (face_id,)).fetchall():
-            self._restate(connection, call_no)
+            self._take_out(connection, call_no)
+
+    def _take_out(self, connection: apsw.Connection, call_no: int) -> None:
+        """State a call anew of which a face must not be sent any more, which may settle the rest."""
+        if self._restate(connection, call_no) is not None:
+            return
+        if query(connection, SENT_SINCE, (call_no, self._horizon.session_seq)).fetchone():
+            self._set_aside_calls.append(call_no)
 
     @staticmethod
     def _faces(connection: apsw.Connection, call_no: int) -> list[_Face]:
@@ -515,26 +554,8 @@ class Ledger:
         (person_id,) = query(
             connection, "SELECT person_id FROM call WHERE call_no = ?", (call_no,)
         ).fetchone()
-        held = self._held(connection, person_id)
-        contested = self._contested(connection, call_no)
         faces = self._faces(connection, call_no)
-        last_round = self._last_round(faces)
-        standings: dict[str, Standing] = {}
-        for face in faces:
-            if face.face_id:
-                rules = self._rules
-                if face.found_by is not None and face.found_by > last_round:
-                    # Found too late to be sent in this round: somebody keeps adding faces.
-                    rules = replace(rules, max_attempts=0)
-                barred = None
-                if held & {"", face.face_id}:
-                    barred = Outcome.HELD
-                elif face.face_id in contested:
-                    barred = Outcome.CONFLICT
-                standings[face.face_id] = self._stand(face, traces, rules, barred)
-        for face in faces:
-            if not face.face_id:
-                standings[""] = self._stand_whole(face, standings, traces, held)
+        standings = self._standings(connection, call_no, person_id, faces, traces)
         change: Counter[str] = Counter()
         for face in faces:
             now = standings[face.face_id]
@@ -561,6 +582,36 @@ class Ledger:
         else:
             connection.execute(SET_WAITING, (WAITING, *waiting, call_no))
         return waiting
+
+    def _standings(
+        self,
+        connection: apsw.Connection,
+        call_no: int,
+        person_id: str,
+        faces: Sequence[_Face],
+        traces: Sequence[Trace],
+    ) -> dict[str, Standing]:
+        """Where the faces of a call stand by ``traces``, under holds and conflicts; by face ID."""
+        held = self._held(connection, person_id)
+        contested = self._contested(connection, call_no)
+        last_round = self._last_round(faces)
+        standings: dict[str, Standing] = {}
+        for face in faces:
+            if face.face_id:
+                rules = self._rules
+                if face.found_by is not None and face.found_by > last_round:
+                    # Found too late to be sent in this round: somebody keeps adding faces.
+                    rules = replace(rules, max_attempts=0)
+                barred = None
+                if held & {"", face.face_id}:
+                    barred = Outcome.HELD
+                elif face.face_id in contested:
+                    barred = Outcome.CONFLICT
+                standings[face.face_id] = self._stand(face, traces, rules, barred)
+        for face in faces:
+            if not face.face_id:
+                standings[""] = self._stand_whole(face, standings, traces, held)
+        return standings
 
     def _last_round(self, faces: Sequence[_Face]) -> float:
         """``found_by`` of the last faces that were found in time to be sent in this round."""
@@ -691,7 +742,7 @@ class Ledger:
             connection.executemany("INSERT OR IGNORE INTO hold VALUES (?, ?)", sorted(additions))
             for addition in additions:
                 for (call_no,) in query(connection, HELD_CALLS, addition).fetchall():
-                    self._restate(connection, call_no)
+                    self._take_out(connection, call_no)
             return self._count_held(connection) - before
 
         return await self._writer.submit(write)
@@ -703,10 +754,14 @@ class Ledger:
 
     # Sessions and figures
 
-    async def begin_session(self, verb: Verb, started_us: int, *, verify: str = "none") -> None:
+    async def begin_session(
+        self, verb: Verb, started_us: int, *, verify: str = "none", canary: Sequence[int] = ()
+    ) -> None:
         """Note that work begins, and put into the queue what this verb takes up again.
 
-        ``verify`` is the setting: ``none``, ``all`` or ``sample:N`` persons.
+        ``verify`` is the setting: ``none``, ``all`` or ``sample:N`` persons. ``canary`` is the number
+        of persons in each stage: nothing beyond a stage can be claimed until ``judge_stage`` has
+        passed it.
         """
 
         def write(connection: apsw.Connection) -> None:
@@ -720,6 +775,10 @@ class Ledger:
             self._reopen(connection, WITH_RETRIED if verb is Verb.RETRY else WITH_UNKNOWN)
             if self._facts.whole_persons:
                 self._reopen(connection, WITH_REMOVAL)
+            if verb is not Verb.VERIFY:
+                # Who is to be sent something is known only now.
+                self._ramp.set_out(connection, canary, self._seq)
+                self._verifies |= self._ramp.is_open
             if self._verifies and verb is not Verb.RUN:
                 self._reopen(connection, UNVERIFIED)
 
@@ -751,11 +810,95 @@ class Ledger:
             )
         )
 
+    async def new_orders(self, after_seq: int) -> Sequence[Order]:
+        """Orders to this session beyond ``after_seq``, in the order in which they were given.
+
+        Writes nothing, so it can be asked many times a second.
+        """
+        rows = await self._writer.submit(
+            lambda c: query(c, NEW_ORDERS, (after_seq, self._session_no)).fetchall()
+        )
+        return [
+            Order(Ask(ask), given_us, given_by, rate_per_second, seq)
+            for seq, ask, rate_per_second, given_us, given_by in rows
+        ]
+
+    async def accept(self, order: Order, now_us: int) -> bool:
+        """Take up an order for good; False where its giver has withdrawn it."""
+        bindings = (order.seq, now_us)
+        accepted = await self._writer.submit(lambda c: query(c, ACCEPT, bindings).fetchall())
+        return bool(accepted)
+
+    async def note_taken(self, order: Order, taken: Taken) -> None:
+        """Write what became of an order."""
+        bindings = (order.seq, taken.taken_us, taken.said, taken.remedy, int(taken.refused))
+        await self._writer.submit(lambda c: c.execute(NOTE_TAKEN, bindings))
+
+    async def beat(self, pulse: Pulse) -> None:
+        """Write over what was last said of the run."""
+        await self._writer.submit(
+            lambda c: c.execute(BEAT, (self._session_no, *astuple(pulse))),
+        )
+
+    async def settled_outcomes(self, call_no: int) -> dict[Outcome, int]:
+        """Faces of a settled call per outcome, as far as this session has settled them.
+
+        Those are faces that were waiting or unknown when the session began, and those of which it
+        found out something else. What stands as it stood is left out, also where this session's
+        lookups have shown it once more.
+        """
+
+        def read(connection: apsw.Connection) -> dict[Outcome, int]:
+            (person_id,) = query(
+                connection, "SELECT person_id FROM call WHERE call_no = ?", (call_no,)
+            ).fetchone()
+            faces = self._faces(connection, call_no)
+            traces = self._traces(connection, call_no)
+            earlier = [x for x in traces if x.attempt_seq <= self._horizon.session_seq]
+            if not earlier:
+                return dict(Counter(Outcome(face.outcome) for face in faces))
+            at_first = self._standings(connection, call_no, person_id, faces, earlier)
+            counted: Counter[Outcome] = Counter()
+            for face in faces:
+                before = at_first[face.face_id]
+                waited = before.step is not None or before.outcome in UNFINISHED
+                counted[Outcome(face.outcome)] += waited or before.outcome != face.outcome
+            return dict(+counted)
+
+        return await self._writer.submit(read)
+
+    async def take_set_aside(self) -> Sequence[int]:
+        """Calls, each told once, that no answer has settled.
+
+        Something was sent of them in this session, and then a hold or a conflict took out what was
+        left.
+        """
+
+        def take(_: apsw.Connection) -> Sequence[int]:
+            taken, self._set_aside_calls = self._set_aside_calls, []
+            return taken
+
+        return await self._writer.submit(take)
+
+    async def judge_stage(
+        self, call_no: int | None, wanted: AbstractSet[Outcome], now_us: int
+    ) -> StagePassed | StageReachesOn | StageFailed | None:
+        """What the open stage of the canary has come to, now that ``call_no`` is settled.
+
+        Once it has passed or reaches on, further calls may be claimed. None while it goes on, or where
+        none is open; without ``call_no`` all settled calls of the stage are looked at.
+        """
+        return await self._writer.submit(lambda c: self._ramp.judge(c, call_no, wanted, now_us))
+
     async def tally(self) -> dict[str, int]:
         """Distinct faces per outcome, as committed."""
         return await self._writer.submit(
             lambda c: dict(query(c, "SELECT outcome, faces FROM tally WHERE faces <> 0"))
         )
+
+    async def lookups_left(self) -> int:
+        """Calls that are still to be looked up once more, for a verification."""
+        return await self._writer.submit(lambda c: int(query(c, TO_BE_VERIFIED).fetchone()[0]))
 
     async def is_finished(self) -> bool:
         """Whether nothing waits, nothing is unknown, and what was to be verified is."""

@@ -42,6 +42,12 @@ CREATE TABLE repeat (
   first_row INTEGER NOT NULL
 ) STRICT;
 
+-- When rows are due, as far as the input says so; microseconds since the epoch, UTC.
+CREATE TABLE due (
+  row_no INTEGER PRIMARY KEY,
+  due_us INTEGER NOT NULL
+) STRICT;
+
 -- The exclusion list as far as this run knows it; face_id '' means the whole person.
 CREATE TABLE hold (
   person_id TEXT NOT NULL,
@@ -129,6 +135,14 @@ CREATE TABLE verification (
   since_seq INTEGER NOT NULL
 ) STRICT;
 
+-- The stages of the canary: no call beyond last_call_no may be claimed before they have passed.
+CREATE TABLE canary (
+  stage_no     INTEGER PRIMARY KEY,
+  persons      INTEGER NOT NULL,  -- of all stages up to this one
+  last_call_no INTEGER NOT NULL,
+  passed_us    INTEGER            -- NULL: not yet
+) STRICT;
+
 -- Each stretch of work on the run; an end that is missing means that the process died.
 -- Evidence after first_seq is of this session or later. A round begins with a session whose verb is
 -- run or retry: attempts are counted anew from there.
@@ -139,7 +153,52 @@ CREATE TABLE session (
   first_seq   INTEGER NOT NULL,
   started_us  INTEGER NOT NULL,
   ended_us    INTEGER,
-  stop_reason TEXT,
+  stop_reason TEXT,              -- 'killed' without an end: a later process has found it dead
   detail      TEXT NOT NULL,
   waits       TEXT NOT NULL  -- JSON object: reason to seconds
+) STRICT;
+
+-- What somebody asked of a session at work, written by a process of its own; append-only.
+CREATE TABLE command (
+  seq             INTEGER PRIMARY KEY,
+  session_no      INTEGER NOT NULL,
+  ask             TEXT NOT NULL CHECK (ask IN ('pause', 'unpause', 'rate', 'stop')),
+  rate_per_second REAL CHECK ((rate_per_second IS NOT NULL) = (ask = 'rate')),
+  given_us        INTEGER NOT NULL,
+  given_by        TEXT NOT NULL   -- user@host and process
+) STRICT;
+
+-- Who came first to it: the session that takes it up, or its giver who waits no longer; append-only.
+CREATE TABLE command_decided (
+  command_seq  INTEGER PRIMARY KEY,
+  is_withdrawn INTEGER NOT NULL,
+  decided_us   INTEGER NOT NULL
+) STRICT;
+
+-- What the session made of it; append-only. A command without it was never taken.
+CREATE TABLE command_taken (
+  command_seq INTEGER PRIMARY KEY,
+  taken_us    INTEGER NOT NULL,
+  said        TEXT NOT NULL,
+  remedy      TEXT NOT NULL,
+  refused     INTEGER NOT NULL
+) STRICT;
+
+-- What the process at work last said of itself: one row, written over now and then.
+CREATE TABLE pulse (
+  pulse_no                   INTEGER PRIMARY KEY CHECK (pulse_no = 1),
+  session_no                 INTEGER NOT NULL,
+  condition                  TEXT NOT NULL,  -- running, paused or draining
+  waiting                    TEXT NOT NULL,
+  paused_by                  TEXT NOT NULL,
+  rate_now_per_second        REAL NOT NULL,
+  mean_rate_per_second       REAL NOT NULL,
+  rate_configured_per_second REAL NOT NULL,
+  rate_allowed_per_second    REAL NOT NULL,
+  calls_in_flight            INTEGER NOT NULL,
+  calls_sent                 INTEGER NOT NULL,
+  ends_us                    INTEGER,
+  pid                        INTEGER NOT NULL,
+  host                       TEXT NOT NULL,
+  beat_us                    INTEGER NOT NULL
 ) STRICT;

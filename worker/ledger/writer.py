@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import shlex
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import apsw
@@ -38,10 +40,11 @@ class Writer(Protocol):
 
 def ledger_failed(path: str, error: Exception) -> LedgerFailed:
     """What whoever uses the ledger is told instead of ``error``."""
+    run_dir = shlex.quote(str(Path(path).parent))
     return LedgerFailed(
         f"{path}: the ledger could not be written ({type(error).__name__}: {error}), so nothing"
         " more is sent",
-        "make room or repair the disk, then go on with: facepurge resume RUN_DIR",
+        f"make room or repair the disk, then go on with: facepurge resume {run_dir}",
     )
 
 
