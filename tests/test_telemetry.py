@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +22,9 @@ Events = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
+def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # A test that looked for credentials in this process has silenced it for good.
+    monkeypatch.setattr(logging.getLogger("credentials"), "disabled", False)
     handlers = list(logging.getLogger().handlers)
     filters = list(logging.getLogger("credentials").filters)
     yield
@@ -110,6 +113,17 @@ def test_short_secrets_do_not_blank_out_text(events: Events) -> None:
     register_secret("a")
     get_log().info("a plain word")
     assert events()[0]["event"] == "a plain word"
+
+
+def test_people_read_no_braces_and_no_names_without_a_value() -> None:
+    stream = io.StringIO()
+    configure("console", 0, stream)
+    get_log().info("x", empty="", none=None, lanes={"a": 1, "b": {"count": 2, "place": "in.csv:3"}})
+    line = stream.getvalue()
+    assert "lanes='a 1; b (count 2; place in.csv:3)'" in line
+    assert "empty" not in line
+    assert "none=None" in line
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \[info ", line)
 
 
 def test_control_characters_reach_no_terminal() -> None:

@@ -127,10 +127,9 @@ def configure(
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
             _error_without_values,
             redact,
-            _renderer(log_format, forgiving),
+            *_rendering(log_format, forgiving),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: _sink,
@@ -220,15 +219,40 @@ def _chain(error: BaseException | None) -> Iterator[str]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _renderer(log_format: str, stream: ForgivingStream) -> structlog.typing.Processor:
+def _rendering(log_format: str, stream: ForgivingStream) -> list[structlog.typing.Processor]:
     if log_format == "json":
-        return structlog.processors.JSONRenderer()
+        return [
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ]
     colours = (
         stream.isatty()
         and not os.environ.get("NO_COLOR")
         and os.environ.get("TERM", "dumb") != "dumb"
     )
-    return structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=20, sort_keys=False)
+    return [
+        structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%SZ", utc=True),
+        _for_people,
+        structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=12, sort_keys=False),
+    ]
+
+
+def _for_people(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Without names that have no value, and without braces: programs may count on both."""
+    return {
+        name: _in_words(value) if isinstance(value, Mapping) else value
+        for name, value in event.items()
+        if value != ""
+    }
+
+
+def _in_words(facts: Mapping[str, object]) -> str:
+    return "; ".join(
+        f"{name} ({_in_words(value)})" if isinstance(value, Mapping) else f"{name} {value}"
+        for name, value in facts.items()
+    )
 
 
 def _write_line(stream: ForgivingStream, line: str) -> None:

@@ -23,6 +23,7 @@ from tests.campaigns.fate import Deed, Fate, Place
 from tests.campaigns.points import Points
 from tests.campaigns.storage import strike_storage
 from tests.campaigns.trace import Recorder
+from worker import interruption
 from worker.cli import main as facepurge
 from worker.green.client import GreenClient
 from worker.ledger.journal import Ledger
@@ -36,6 +37,7 @@ def launch(fate: Fate, trace: Path, arguments: list[str]) -> NoReturn:
     _strike_sockets(points)
     _watch_attempts(points.recorder)
     _watch_signals(points.recorder)
+    interruption.begin()
     try:
         facepurge(arguments)
     finally:

@@ -127,7 +127,7 @@ def outcomes(
 
 def concluded(books: FakeBooks) -> Conclusion:
     """What the books amount to, without writing a report."""
-    aim = Aim.of(books.header().settings)
+    aim = Aim.of(books.header().settings, books.sessions())
     counting = Counting(aim)
     counting.add(list(books.lines()))
     tally = counting.tally(dict.fromkeys(Status, 0), len(books.given))

@@ -121,13 +121,16 @@ def test_a_limit_names_the_command_with_a_higher_one() -> None:
 @pytest.mark.parametrize(
     ("given", "loud"),
     [
-        ([line(0, outcome="present", code="reappeared")], "1 face there again after being gone; "),
+        (
+            [line(0, outcome="present", code="reappeared")],
+            "1 face listed although said to be gone; ",
+        ),
         (
             [
                 person_line(0, outcome="present", code="reappeared"),
                 person_line(1, outcome="present", code="reappeared"),
             ],
-            "2 persons have faces again after being empty; ",
+            "2 persons have faces although said to be empty; ",
         ),
         (
             [
@@ -135,7 +138,7 @@ def test_a_limit_names_the_command_with_a_higher_one() -> None:
                 person_line(0, outcome="present", code="reappeared"),
             ],
             (
-                "1 face there again after being gone; 1 person has faces again after being empty;"
+                "1 face listed although said to be gone; 1 person has faces although said to be empty;"
                 " finished with 2 present; "
             ),
         ),
@@ -145,8 +148,8 @@ def test_what_is_there_again_is_said_loudly(given: list[Line], loud: str) -> Non
     words = said(*given)
     assert loud in words
     assert words.endswith(
-        "; find out who adds faces (to see which: grep reappeared r/report/results.csv),"
-        " then type: facepurge retry r"
+        "; the service did not do what it said, or somebody adds faces: ask its support and whoever"
+        " adds them (to see which: grep reappeared r/report/results.csv), then type: facepurge retry r"
     )
     open_too = said(*given, line(9, outcome="unknown", code=""))
     assert loud.partition(";")[0] in open_too
@@ -168,8 +171,8 @@ def test_what_a_verification_found_is_said_loudly() -> None:
         f" finished with 1 present; {RETRY}"
     )
     assert said(*given, verified=VERIFIED).startswith(
-        "1 face deleted, verification: 3 of 3 lookups answered; 1 face there again after being"
-        " gone; 1 face still there; 1 person still with faces; finished with 4 present; "
+        "1 face deleted, verification: 3 of 3 lookups answered; 1 face listed although said to"
+        " be gone; 1 face still there; 1 person still with faces; finished with 4 present; "
     )
 
 
@@ -252,6 +255,14 @@ def test_the_summary_shows_the_outcomes_that_occur_in_columns() -> None:
         "purge: 13 lines, 2 calls sent",
         "  deleted    12  the service confirmed it",
         "  no_person   1  the service knows no such person",
+        "causes",
+        "  no_person (200), 1 face: the service says that it knows no such person",
+        "    at in.csv:14",
+        (
+            "    next: check account and region first, under a wrong one nobody is known; if they are"
+            " right, the person is not in this library: check where the line comes from, or accept it"
+            " with --treat-no-person-as-absent in the next run"
+        ),
         "books: balanced (13 of 13 lines)",
         "report: r/report",
     )
@@ -263,3 +274,45 @@ def test_the_summary_says_how_far_a_verification_came() -> None:
     case = outcomes("deleted")
     case.verified = Verification(asked=1_200, answered=1_199)
     assert "verification: 1,199 of 1,200 lookups answered" in summary_lines(concluded(case), "r")
+
+
+def test_a_call_of_the_program_that_sends_nothing_claims_nothing_of_the_run() -> None:
+    books = outcomes("deleted", "refused")
+    assert last_line(concluded(books), "r", idle="nothing here can be tried again") == (
+        "nothing was sent now, nothing here can be tried again; in all 1 face deleted; finished with"
+        f" 1 refused; {FAILURES}"
+    )
+    looked = FakeBooks([line()], reads=[session(verb=Verb.VERIFY)], verified=VERIFIED)
+    assert last_line(concluded(looked), "r", idle="").startswith(
+        "nothing was sent now; in all 1 face deleted, verification: 3 of 3 lookups answered; "
+    )
+    unsent = FakeBooks([line(outcome="held")], figures=())
+    assert last_line(concluded(unsent), "r", idle="nothing was left to do").startswith(
+        "nothing was sent, nothing was left to do; "
+    )
+
+
+def test_a_report_that_is_not_there_is_what_to_type_for() -> None:
+    conclusion = concluded(outcomes("deleted", "unknown", reason=StopReason.SWAPPED))
+    assert last_line(conclusion, "r", is_written=False) == (
+        "1 face deleted; stopped: an answer spoke of another person or face; the report is not"
+        " written; to write it type: facepurge report r"
+    )
+    assert summary_lines(conclusion, "r", is_written=False)[-1] == "report: not written"
+
+
+def test_nobody_is_sent_on_before_a_swapped_answer_is_explained() -> None:
+    given = [
+        line(outcome="unknown", code="swapped_answer", request_id="A1"),
+        line(1, outcome="unsent", code="", request_id=""),
+    ]
+    stopped = concluded(FakeBooks(given, reads=[session(StopReason.SWAPPED)]))
+    assert stopped.tally.remedies["support"] == 2
+    assert stopped.tally.remedies["resume"] == 0
+    told = "\n".join(summary_lines(stopped, "r"))
+    assert "unknown (swapped_answer), 1 face: the answer spoke of another person or face" in told
+    assert told.count("once you know, type: facepurge resume r --swap-explained") == 2
+    assert "quoting request ID A1" in told
+    # Whoever has gone on has explained it.
+    gone_on = [session(StopReason.SWAPPED), session(StopReason.SIGTERM, verb=Verb.RESUME)]
+    assert concluded(FakeBooks(given, reads=gone_on)).tally.remedies["resume"] == 2

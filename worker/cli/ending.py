@@ -8,29 +8,35 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 
+from worker import interruption
 from worker.cli import stderr
 from worker.errors import FacepurgeError
+from worker.interruption import Terminated
 
 NOTHING_SENT = "nothing was sent"
+NO_ORDER = "no order was given"
+"""Of the verbs that steer: the run that they are about may well be sending."""
 INTERRUPTED = 130
 
 
 @contextlib.contextmanager
-def known(sentence: str) -> Iterator[None]:
-    """Whatever error leaves this block, the program's last line is ``sentence``.
+def known(sentence: str | Callable[[], str]) -> Iterator[None]:
+    """Whatever error leaves this block, the program's last line is ``sentence``, or what it returns.
 
     The innermost block wins, so that a verb can begin with ``known(NOTHING_SENT)`` and say more
-    once the first call may have left: where the ledger is, and the next command to type.
+    once the first call may have left: where the ledger is, and the next command to type. From the
+    first block on a signal is an error like any other; until then the process ends at once.
     """
+    interruption.raise_from_here()
     try:
         yield
     except BaseException as error:
-        error.add_note(sentence)
+        error.add_note(sentence if isinstance(sentence, str) else sentence())
         raise
 
 
@@ -44,6 +50,8 @@ def tell(error: BaseException, *, verbose: bool) -> int:
         lines, code = [f"facepurge: {cause.cause}"], cause.exit_code
         if cause.remedy:
             lines.append(f"  remedy: {cause.remedy}")
+    elif isinstance(cause, Terminated):
+        lines, code = [f"facepurge: {cause.words}"], cause.exit_code
     elif isinstance(cause, (KeyboardInterrupt, EOFError, click.Abort)):
         lines, code = ["facepurge: interrupted"], INTERRUPTED
     else:
@@ -54,7 +62,7 @@ def tell(error: BaseException, *, verbose: bool) -> int:
         lines.append(notes[0])
     elif code in (2, 3):
         lines.append(NOTHING_SENT)
-    elif code == 1:
+    else:
         lines.append("what was done is in the ledger of the run directory, if one was made")
     stderr.write(*lines, level="error")
     return code

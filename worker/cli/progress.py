@@ -1,37 +1,36 @@
-"""What a run shows while it works: a display on a terminal, otherwise a log line now and then."""
+"""How far a run is, as a value and as a line of the log."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Self, TextIO
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+from worker.cli.latency import Percentiles
+from worker.cli.troubles import Trouble
 
-from worker.telemetry import ForgivingStream, get_log, lines_through
+TROUBLES_IN_A_LINE = 5
 
-_BAR_COLUMNS = 40
-_NARROWEST = 20
-_ROOM_FOR_MEANINGS = 64
-_ERRORS_SHOWN = 4
-_FIRST_LINE_AFTER_SECONDS = 2.0
 
-_WAITING = {
-    "quota": "quota (the allowed rate)",
-    "throttled": "throttled (the service asks for a slower pace)",
-    "backoff": "backoff (the service does not answer)",
-    "paused": "paused (on request)",
-    "hold": "hold (the exclusion list or the ledger)",
-    "answers": "answers (to calls in flight)",
-    "lookups": "lookups (of what is unclear, an interval after the last answer)",
-}
+@dataclass(frozen=True, slots=True)
+class LaneProgress:
+    """One bucket of the service's quota: deletions, lookups, or what shares one."""
+
+    name: str
+    rate_per_second: float
+    """Calls per second just now."""
+    rate_allowed_per_second: float
+    """What it is held to at present."""
+    in_flight: int
+    waiting: str
+    """As in ``Progress``; ``""`` when nothing holds it."""
+
+    @property
+    def quota_share(self) -> float:
+        """How much of what it is allowed it uses, from 0 to 1."""
+        if not self.rate_allowed_per_second:
+            return 0.0
+        return min(1.0, self.rate_per_second / self.rate_allowed_per_second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,96 +43,75 @@ class Progress:
     outcomes: Mapping[str, int]
     """Distinct faces per ``worker.model.Outcome``."""
     calls_sent: int
+    """In this session."""
     calls_in_flight: int
+    repeats: int
+    """Attempts of this session that settled nothing, so that another call has to be made."""
+    throttles: int
     rate_per_second: float
     """Calls per second just now."""
     mean_rate_per_second: float
+    """Over this session."""
+    elapsed_seconds: float
+    """Since this session began."""
     eta_seconds: float | None
     """Seconds until everything is settled; None where nobody can know."""
     waiting: str
-    """``quota``, ``throttled``, ``backoff``, ``paused``, ``hold``, ``answers``, or ``""``."""
-    errors: Mapping[str, int]
-    """How often each kind of trouble occurred, e.g. ``refused 400``."""
+    """``quota``, ``throttled``, ``backoff``, ``paused``, ``hold``, ``answers``, ``lookups``, or ``""``."""
+    lanes: Sequence[LaneProgress]
+    """Those that have made a call in this session."""
+    latency: Percentiles | None
+    """Of the answers of the last minutes; None where there were none."""
+    troubles: Sequence[Trouble]
+    """What went wrong, by kind, what was seen most at the beginning."""
+    lookups_answered: int = 0
+    """Of a verification, in this session."""
+    lookups_left: int = 0
+    """Of a verification that is under way."""
+    why: str = ""
+    """Why it is paused or being stopped, in a clause; ``""`` where there is no more to say."""
 
+    @property
+    def lookups_asked(self) -> int:
+        """Of a verification; 0 where there is none."""
+        return self.lookups_answered + self.lookups_left
 
-async def show(
-    gauge: Callable[[], Progress],
-    *,
-    stream: TextIO | None,
-    interval_seconds: float = 0.5,
-    line_interval_seconds: float = 30.0,
-    lines_only: bool = False,
-) -> None:
-    """Show ``gauge()`` on ``stream`` until cancelled, and once more at the end.
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to settle or to look up."""
+        return self.faces_done >= self.faces_total and not self.lookups_left
 
-    On a terminal a display is drawn every ``interval_seconds``. Elsewhere, on a terminal that
-    cannot move its cursor, and with ``lines_only`` (for JSON logs), an event ``progress`` is logged
-    early and then every ``line_interval_seconds``. Trouble with the stream is never raised.
-    """
-    forgiving = ForgivingStream(stream)
-    if (
-        lines_only
-        or not forgiving.isatty()
-        or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
-    ):
-        await _log_lines(gauge, line_interval_seconds)
-        return
-    with _Display(forgiving) as display:
-        try:
-            while True:
-                display.draw(gauge())
-                await asyncio.sleep(interval_seconds)
-        finally:
-            display.draw(gauge())
+    @property
+    def share(self) -> float:
+        """How much is done, from 0 to 1: of the faces, then of their verification."""
+        if self.faces_done >= self.faces_total and self.lookups_asked:
+            return self.lookups_answered / self.lookups_asked
+        return self.faces_done / self.faces_total if self.faces_total else 1.0
 
-
-def rendered(
-    progress: Progress, columns: int, now: datetime, *, ascii_only: bool = False
-) -> list[str]:
-    """The display as lines of at most ``columns`` characters; ``now`` is in the reader's zone."""
-    columns = max(_NARROWEST, columns)
-    dot, bar_signs = (" | ", "#-") if ascii_only else (" · ", "━─")
-    share = progress.faces_done / progress.faces_total if progress.faces_total else 1.0
-    bar_columns = min(_BAR_COLUMNS, columns)
-    filled = int(share * bar_columns)
-    bar = bar_signs[0] * filled + bar_signs[1] * (bar_columns - filled)
-    # Cut, so that 100 % means all of them.
-    percent = int(share * 1000) / 10
-    head = [
-        bar,
-        f"{percent:.1f} %",
-        f"{progress.faces_done:,}/{progress.faces_total:,} faces",
-        f"{progress.rate_per_second:.1f} calls/s (mean {progress.mean_rate_per_second:.1f})",
-        eta_text(progress, now),
-    ]
-    outcomes = [f"{outcome} {count:,}" for outcome, count in progress.outcomes.items() if count]
-    calls = [f"{progress.calls_sent:,} calls sent", f"{progress.calls_in_flight:,} in flight"]
-    if progress.waiting:
-        meaning = _WAITING.get(progress.waiting) if columns >= _ROOM_FOR_MEANINGS else None
-        calls.append(f"waiting: {meaning or progress.waiting}")
-    times = "x" if ascii_only else "×"
-    worst = sorted(progress.errors.items(), key=lambda error: (-error[1], error[0]))
-    errors = [f"{name} {times}{count:,}" for name, count in worst[:_ERRORS_SHOWN]]
-    if len(worst) > _ERRORS_SHOWN:
-        errors.append(f"{len(worst) - _ERRORS_SHOWN} more kinds")
-    return [
-        *_packed(head, "  ", columns),
-        *_packed(outcomes, dot, columns),
-        *_packed(calls, dot, columns),
-        *_packed(errors and ["trouble: " + errors[0], *errors[1:]], dot, columns),
-    ]
+    @property
+    def busiest_lane(self) -> LaneProgress | None:
+        """The one that uses most of what it is allowed; None before the first call."""
+        return max(self.lanes, key=lambda lane: lane.quota_share, default=None)
 
 
 def eta_text(progress: Progress, now: datetime) -> str:
     """When everything will be done, as a time of day and as a duration."""
-    if progress.faces_done >= progress.faces_total:
+    if progress.is_done:
         return "all settled"
+    if progress.waiting == "paused":
+        return "ETA not known while paused"
     if progress.eta_seconds is None:
-        return "ETA not known yet"
+        return "ETA not known"
     left = timedelta(seconds=round(progress.eta_seconds))
-    end = now + left
-    moment = end.strftime("%H:%M" if end.date() == now.date() else "%Y-%m-%d %H:%M")
-    return f"ETA {moment} (in {duration_text(left)})"
+    return f"ETA {moment_text(now + left, now)} (in {duration_text(left)})"
+
+
+def moment_text(moment: datetime, now: datetime) -> str:
+    """``23:00`` today, ``Fri 2 Jan 00:30`` on another day, with the year in another year."""
+    if moment.date() == now.date():
+        return moment.strftime("%H:%M")
+    year = f" {moment.year}" if moment.year != now.year else ""
+    return f"{moment:%a} {moment.day} {moment:%b}{year} {moment:%H:%M}"
 
 
 def duration_text(duration: timedelta) -> str:
@@ -148,86 +126,9 @@ def duration_text(duration: timedelta) -> str:
     return f"{minutes} min" if minutes else f"{seconds} s"
 
 
-def _packed(pieces: Iterable[str], separator: str, columns: int) -> list[str]:
-    """Pieces side by side where they fit; one that fits nowhere is cut."""
-    lines: list[str] = []
-    for piece in pieces:
-        if lines and len(lines[-1]) + len(separator) + len(piece) <= columns:
-            lines[-1] += separator + piece
-        else:
-            lines.append(piece if len(piece) <= columns else piece[: columns - 3] + "...")
-    return lines
-
-
-class _Display:
-    """The lines of ``rendered`` at the bottom of a terminal, with log lines scrolling above."""
-
-    def __init__(self, stream: ForgivingStream) -> None:
-        self._stream = stream
-        # rich asks for a TextIO and uses what ForgivingStream has.
-        self._console = Console(file=stream, force_terminal=True, highlight=False)  # type: ignore[arg-type]
-        self._live = Live(
-            console=self._console,
-            auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._resources = ExitStack()
-
-    def __enter__(self) -> Self:
-        self._resources.enter_context(self._live)
-        # A process that is killed cannot give the cursor back.
-        self._console.show_cursor(True)
-        self._resources.enter_context(lines_through(self._above))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._resources.close()
-
-    def draw(self, progress: Progress) -> None:
-        columns, rows = self._size()
-        self._console.size = columns, rows
-        lines = rendered(
-            progress,
-            columns,
-            datetime.now().astimezone(),
-            ascii_only=not self._stream.encoding.lower().startswith("utf"),
-        )
-        text = Text("\n".join(lines), no_wrap=True)
-        text.highlight_regex("━+|#+", "green")
-        text.highlight_regex("trouble:|waiting:", "yellow")
-        self._live.update(text, refresh=True)
-
-    def _above(self, line: str) -> None:
-        self._console.print(Text.from_ansi(line), soft_wrap=True)
-
-    def _size(self) -> tuple[int, int]:
-        try:
-            columns, rows = os.get_terminal_size(self._stream.fileno())
-        except OSError:
-            return 80, 25
-        # A terminal over a serial line or a bare pseudo-terminal says 0 by 0.
-        return columns or 80, rows or 25
-
-
-async def _log_lines(gauge: Callable[[], Progress], interval_seconds: float) -> None:
-    log = get_log()
-    try:
-        await asyncio.sleep(min(_FIRST_LINE_AFTER_SECONDS, interval_seconds))
-        while True:
-            log.info("progress", **_facts(gauge()))
-            await asyncio.sleep(interval_seconds)
-    finally:
-        log.info("progress", **_facts(gauge()))
-
-
-def _facts(progress: Progress) -> dict[str, object]:
-    facts: dict[str, object] = {
+def facts(progress: Progress) -> dict[str, object]:
+    """A line of the log; values that are nothing are left out."""
+    told: dict[str, object] = {
         "faces_done": progress.faces_done,
         "faces_total": progress.faces_total,
         "rate_per_second": round(progress.rate_per_second, 1),
@@ -236,11 +137,40 @@ def _facts(progress: Progress) -> dict[str, object]:
         "calls_in_flight": progress.calls_in_flight,
         "waiting": progress.waiting,
     }
-    if progress.eta_seconds is not None and progress.faces_done < progress.faces_total:
+    if progress.why:
+        told["why"] = progress.why
+    if busiest := progress.busiest_lane:
+        told["quota_share"] = round(busiest.quota_share, 2)
+    if progress.lookups_asked:
+        told["lookups_answered"] = progress.lookups_answered
+        told["lookups_asked"] = progress.lookups_asked
+    if progress.eta_seconds is not None and not progress.is_done:
         left = timedelta(seconds=round(progress.eta_seconds))
-        facts["eta"] = (datetime.now(UTC) + left).isoformat(timespec="seconds")
-        facts["eta_in"] = duration_text(left)
-    facts.update({outcome: count for outcome, count in progress.outcomes.items() if count})
-    if progress.errors:
-        facts["trouble"] = dict(progress.errors)
-    return facts
+        told["eta"] = (datetime.now(UTC) + left).isoformat(timespec="seconds")
+        told["eta_in"] = duration_text(left)
+    told.update({outcome: count for outcome, count in progress.outcomes.items() if count})
+    if progress.repeats:
+        told["repeats"] = progress.repeats
+    if progress.throttles:
+        told["throttles"] = progress.throttles
+    if progress.latency is not None:
+        told["latency_ms"] = {
+            name: round(seconds * 1000, 1) for name, seconds in progress.latency._asdict().items()
+        }
+    if len(progress.lanes) > 1:
+        told["lanes"] = {
+            lane.name: f"{lane.rate_per_second:.1f}/s" + (f", {lane.waiting}" * bool(lane.waiting))
+            for lane in progress.lanes
+        }
+    if progress.troubles:
+        told["trouble"] = {
+            trouble.name: {
+                "count": trouble.count,
+                "last_seen": datetime.fromtimestamp(trouble.last_seen, UTC).isoformat(
+                    timespec="seconds"
+                ),
+                "place": trouble.place,
+            }
+            for trouble in progress.troubles[:TROUBLES_IN_A_LINE]
+        }
+    return told

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from worker.cli import stderr
+from worker.cli.ending import NOTHING_SENT, known
 from worker.cli.options import json_option, log_options
 from worker.cli.verb import verb
 
@@ -29,16 +30,28 @@ def report(run_dir: str, *, json: bool, verbose: bool, quiet: bool, log_format: 
     from pathlib import Path  # noqa: PLC0415
 
     from worker import telemetry  # noqa: PLC0415
+    from worker.cli.bound_plan import require_begun  # noqa: PLC0415
     from worker.cli.concluding import report_run  # noqa: PLC0415
+    from worker.cli.plan_directory import quoted, require_own  # noqa: PLC0415
     from worker.cli.purge import close_left_behind  # noqa: PLC0415
-    from worker.ledger.database import require_ledger  # noqa: PLC0415
+    from worker.ledger.commands import note_death  # noqa: PLC0415
+    from worker.ledger.database import open_ledger, require_ledger  # noqa: PLC0415
     from worker.locks import run_lock  # noqa: PLC0415
 
     form: Literal["console", "json"] = "json" if log_format == "json" else "console"
     stderr.begin(form)
     telemetry.configure(form, verbose - quiet, sys.stderr)
     directory = Path(run_dir)
-    require_ledger(directory)
-    with run_lock(directory):
+    with known(NOTHING_SENT):
+        require_ledger(directory)
+        require_own(directory, "run")
+    again = f"to write the report type: facepurge report {quoted(directory)}"
+    with known(f"{NOTHING_SENT}; {again}"), run_lock(directory):
+        connection = open_ledger(directory, read_only=True)
+        try:
+            require_begun(directory, connection)
+        finally:
+            connection.close()
+        note_death(directory)
         asyncio.run(close_left_behind(directory))
         return report_run(directory, json=json)

@@ -26,8 +26,11 @@ def begin(log_format: str) -> None:
     _state.as_json = log_format == "json"
 
 
-def write(*lines: str, level: str = "info") -> None:
-    """Write ``lines`` at once; control characters in them are shown, never obeyed."""
+def write(*lines: str, level: str = "info", below_display: bool = False) -> None:
+    """Write ``lines`` at once; control characters in them are shown, never obeyed.
+
+    ``below_display``: the cursor may stand at the end of what a display has drawn.
+    """
     if not lines:
         return
     shown = [_printable(line) for line in lines]
@@ -36,7 +39,8 @@ def write(*lines: str, level: str = "info") -> None:
         shown = [
             json.dumps({"event": line.strip(), "level": level, "timestamp": now}) for line in shown
         ]
-    _put("\n".join(shown) + "\n")
+    before = "\n" if below_display and not _state.as_json else ""
+    _put(before + "\n".join(shown) + "\n")
 
 
 def ask(question: str) -> None:

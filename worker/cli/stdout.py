@@ -18,6 +18,8 @@ from worker.cli import stderr
 class _State:
     lost: str = ""
     """Why stdout cannot be written any more, or ``""``."""
+    said: bool = False
+    """Whether that was said: where there is more to say, before it."""
 
 
 _state = _State()
@@ -26,6 +28,7 @@ _state = _State()
 def begin() -> None:
     """Start with an intact stdout that can show any text; once per process, by ``main``."""
     _state.lost = ""
+    _state.said = False
     if sys.stdout is None:
         _lose("it is closed")
     elif hasattr(sys.stdout, "reconfigure"):
@@ -33,18 +36,23 @@ def begin() -> None:
 
 
 def write(text: str) -> None:
-    """Write the text and a newline at once, or note that stdout is lost; never raises for that."""
-    if _state.lost:
-        return
-    try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-    except (OSError, ValueError) as error:
-        _lose(_why(error))
+    """Write the text and a newline at once, or say that stdout is lost; never raises for that."""
+    if not _state.lost:
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except (OSError, ValueError) as error:
+            _lose(_why(error))
+    _say()
+
+
+def is_lost() -> bool:
+    """Whether nobody can read what is written any more."""
+    return bool(_state.lost)
 
 
 def exit_code(code: int) -> int:
-    """The exit code with a lost stdout taken into account; says so on stderr, once."""
+    """The exit code with a lost stdout taken into account; says so if nobody has heard it yet."""
     if not _state.lost:
         try:
             sys.stdout.flush()
@@ -52,10 +60,16 @@ def exit_code(code: int) -> int:
             _lose(_why(error))
     if not _state.lost:
         return code
-    stderr.write(
-        f"facepurge: stdout: the result could not be written: {_state.lost}", level="error"
-    )
+    _say()
     return code or 1
+
+
+def _say() -> None:
+    if _state.lost and not _state.said:
+        _state.said = True
+        stderr.write(
+            f"facepurge: stdout: the result could not be written: {_state.lost}", level="error"
+        )
 
 
 def _lose(why: str) -> None:

@@ -8,14 +8,20 @@ from __future__ import annotations
 import shlex
 
 from worker.model import WANTED, Outcome, StopReason, Verb
+from worker.report.causes import PLACES_KEPT
 from worker.report.cells import visible
 from worker.report.conclusion import Conclusion, Remains
+from worker.report.continuation import Continuation
+from worker.report.reasons import action, concerned, name, reason
 from worker.report.remedies import Remedy
 from worker.report.tally import Tally
+
+MOST_CAUSES_SHOWN = 8
 
 _WHY = {
     StopReason.SIGINT: "it was interrupted (SIGINT)",
     StopReason.SIGTERM: "it was told to terminate (SIGTERM)",
+    StopReason.SIGHUP: "its terminal or connection was closed (SIGHUP)",
     StopReason.FATAL: "an answer concerned the whole run",
     StopReason.SWAPPED: "an answer spoke of another person or face",
     StopReason.DAMAGED: "the ledger is not what was planned",
@@ -24,6 +30,9 @@ _WHY = {
     StopReason.HOLDS: "the exclusion list cannot be trusted any more",
     StopReason.LEDGER: "the ledger could not be written",
     StopReason.LIMIT: "more faces were found than --max-delete allows",
+    StopReason.HALT: "too many faces were not as wanted",
+    StopReason.CANARY: "a stage of the canary failed",
+    StopReason.REQUEST: "somebody asked for it",
     StopReason.KILLED: "the process died",
 }
 
@@ -43,8 +52,13 @@ _MEANING = {
 }
 
 
-def summary_lines(conclusion: Conclusion, run_dir: str) -> tuple[str, ...]:
-    """The result for stdout: aligned lines without colour, the outcomes that occur only."""
+def summary_lines(
+    conclusion: Conclusion, run_dir: str, *, is_written: bool = True
+) -> tuple[str, ...]:
+    """The result for stdout: aligned lines without colour, the outcomes that occur only.
+
+    ``is_written``: whether the report is there.
+    """
     lines = conclusion.tally.lines
     shown = [outcome for outcome in Outcome if lines[outcome]]
     counts = {outcome: f"{lines[outcome]:,}" for outcome in shown}
@@ -58,22 +72,76 @@ def summary_lines(conclusion: Conclusion, run_dir: str) -> tuple[str, ...]:
             f"  {outcome:<{name_width}}  {counts[outcome]:>{count_width}}  {_MEANING[outcome]}"
             for outcome in shown
         ),
+        *(visible(line) for line in _cause_lines(conclusion, shlex.quote(run_dir))),
         *verified,
         f"books: {_balance(conclusion)}",
-        f"report: {visible(run_dir)}/report",
+        f"report: {visible(run_dir)}/report" if is_written else "report: not written",
     )
 
 
-def last_line(conclusion: Conclusion, run_dir: str) -> str:
-    """What happened, why it stopped, and what to type next, in one line."""
+def _cause_lines(conclusion: Conclusion, directory: str) -> list[str]:
+    """For each cause whom it concerns, why, the first places, and what to do; most lines first."""
+    causes = conclusion.tally.causes
+    # A new round is also what a failed canary is tried again by.
+    may_retry = not conclusion.unfinished or conclusion.stop_reason is StopReason.CANARY
+    unexplained = conclusion.stop_reason is StopReason.SWAPPED
+    after_the_stop = _after_the_stop(conclusion, directory)
+    lines = ["causes"] if causes else []
+    for cause in causes[:MOST_CAUSES_SHOWN]:
+        lines += [
+            f"  {name(cause)}, {concerned(cause)}: {reason(cause)}",
+            f"    {'first at' if cause.lines > PLACES_KEPT else 'at'} {', '.join(cause.places)}",
+            "    next: "
+            + action(
+                cause,
+                directory,
+                finished=may_retry,
+                unexplained=unexplained,
+                after_the_stop=after_the_stop,
+            ),
+        ]
+    more = len(causes) - MOST_CAUSES_SHOWN
+    if more > 0:
+        lines.append(f"  and {_plural(more, 'more cause')}, in {directory}/report/summary.json")
+    return lines
+
+
+def last_line(
+    conclusion: Conclusion, run_dir: str, *, is_written: bool = True, idle: str | None = None
+) -> str:
+    """What happened, why it stopped, and what to type next, in one line.
+
+    ``is_written``: whether the report is there. ``idle``: of a call of the program that has sent
+    nothing itself, why, in a clause or ``""``; None where it is the one that the run speaks of.
+    """
+    directory = shlex.quote(run_dir)
     parts = [
-        _what_happened(conclusion),
+        _what_happened(conclusion) if idle is None else _what_had_happened(conclusion, idle),
         *_what_remains(conclusion.remains),
         _why_it_stopped(conclusion),
-        _next(conclusion, shlex.quote(run_dir)),
+        _next(conclusion, directory) if is_written else unwritten(directory),
     ]
     prefix = "rehearsal: " if conclusion.rehearsal else ""
     return visible(prefix + "; ".join(parts))
+
+
+def unwritten(directory: str) -> str:
+    """Where the report is, and what to type; ``directory`` is the run's, fit for a shell."""
+    return f"the report is not written; to write it type: facepurge report {directory}"
+
+
+def why_stopped(reason: StopReason, detail: str) -> str:
+    """Why a session ended that did not finish, in a clause; ``detail`` is its own sentence or ``""``."""
+    return f"stopped: {detail.rstrip('.') or _WHY[reason]}"
+
+
+def _what_had_happened(conclusion: Conclusion, idle: str) -> str:
+    why = f", {idle}" if idle else ""
+    if not conclusion.calls_sent:
+        return f"nothing was sent{why}"
+    verification = conclusion.verification
+    looked = f", verification: {_lookups(conclusion)}" if verification.asked else ""
+    return f"nothing was sent now{why}; in all {_gone(conclusion.tally)}{looked}"
 
 
 def _what_happened(conclusion: Conclusion) -> str:
@@ -108,10 +176,10 @@ def _what_remains(remains: Remains) -> list[str]:
     faces_still, persons_still = remains.faces_still, remains.persons_still
     parts = []
     if faces_again:
-        parts.append(f"{_plural(faces_again, 'face')} there again after being gone")
+        parts.append(f"{_plural(faces_again, 'face')} listed although said to be gone")
     if persons_again:
         have = "has" if persons_again == 1 else "have"
-        parts.append(f"{_plural(persons_again, 'person')} {have} faces again after being empty")
+        parts.append(f"{_plural(persons_again, 'person')} {have} faces although said to be empty")
     if faces_still:
         parts.append(f"{_plural(faces_still, 'face')} still there")
     if persons_still:
@@ -124,7 +192,7 @@ def _why_it_stopped(conclusion: Conclusion) -> str:
     if reason is None:
         return "the run was planned and never begun"
     if reason is not StopReason.FINISHED:
-        return f"stopped: {conclusion.detail.rstrip('.') or _WHY[reason]}"
+        return why_stopped(reason, conclusion.detail)
     left = [
         f"{count:,} {outcome}"
         for outcome, count in conclusion.tally.lines.items()
@@ -144,13 +212,25 @@ def _next(conclusion: Conclusion, directory: str) -> str:
             f"the books do not balance ({_balance(conclusion)}): keep {directory} as it is, this"
             f" is a defect of the program; to count again type: facepurge report {directory}"
         )
-    if conclusion.stop_reason is StopReason.SWAPPED:
-        return f"to see what came type: less {_failing(conclusion, directory)}"
-    if conclusion.stop_reason is StopReason.LIMIT:
-        return f"to go on with a higher limit N type: facepurge resume {directory} --max-delete N"
+    if after_the_stop := _after_the_stop(conclusion, directory):
+        return after_the_stop
     if conclusion.waits:
         return f"to go on type: facepurge resume {directory}"
     return _next_after_the_end(conclusion, directory)
+
+
+def _after_the_stop(conclusion: Conclusion, directory: str) -> str:
+    """How the run goes on where that is no plain resume, otherwise ``""``."""
+    lines, remedies = conclusion.tally.lines, conclusion.tally.remedies
+    known = Continuation(
+        directory,
+        _failing(conclusion, directory),
+        is_unsettled=bool(lines[Outcome.UNKNOWN] or _unanswered(conclusion)),
+        is_retried=bool(
+            lines[Outcome.PRESENT] or lines[Outcome.NO_PERSON] or remedies[Remedy.PERMISSION]
+        ),
+    )
+    return known.after(conclusion.stop_reason)
 
 
 def _next_after_the_end(conclusion: Conclusion, directory: str) -> str:
@@ -160,7 +240,10 @@ def _next_after_the_end(conclusion: Conclusion, directory: str) -> str:
     retry = f"facepurge retry {directory}"
     if remains.faces_again or remains.persons_again:
         which = f"grep reappeared {directory}/report/results.csv"
-        return f"find out who adds faces (to see which: {which}), then type: {retry}"
+        return (
+            "the service did not do what it said, or somebody adds faces: ask its support and whoever"
+            f" adds them (to see which: {which}), then type: {retry}"
+        )
     if tally.remedies[Remedy.RETRY]:
         return f"to try again type: {retry}"
     if tally.remedies[Remedy.PERMISSION]:

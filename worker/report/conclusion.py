@@ -19,7 +19,7 @@ _STOPPED_BY_A_CAUSE = frozenset(
         StopReason.HOLDS,
     }
 )
-_SIGNALS = {StopReason.SIGINT: 130, StopReason.SIGTERM: 143}
+_SIGNALS = {StopReason.SIGHUP: 129, StopReason.SIGINT: 130, StopReason.SIGTERM: 143}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +142,28 @@ def _exit_code(
     waits: bool,
     failed: bool,
 ) -> int:
-    """The first that applies, in the order 1, 7, signal, 8, 6, 5, 4, 0."""
+    """The first that applies, in the order 1, 7, signal, 10, 8, 6, 5, 4, 0."""
     if not books_balance:
         return 1
     if stop_reason in _STOPPED_BY_A_CAUSE:
         return 7
     if stop_reason in _SIGNALS:
         return _SIGNALS[stop_reason]
-    if stop_reason is StopReason.LIMIT:
+    if stop_reason is StopReason.REQUEST:
+        return 10
+    if stop_reason in (StopReason.LIMIT, StopReason.HALT):
         return 8
     if remains:
         return 6
+    if stop_reason is StopReason.CANARY:
+        return 8
     if waits:
         return 5
     if failed:
         return 4
     return 0
+
+
+def exit_code_of(stop_reason: StopReason) -> int:
+    """What a session that ended so ends with, as far as it depends on that alone; 0 if it does not."""
+    return _exit_code(stop_reason, books_balance=True, remains=False, waits=False, failed=False)

@@ -14,6 +14,7 @@ import hashlib
 import os
 import shlex
 import stat
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from worker.errors import ReportFailed
+from worker.interruption import disregarded
 
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -155,17 +157,21 @@ class ReportDirectory:
             self._remove(self._temporary(name))
 
     def publish(self) -> None:
-        """Give every sealed file its name, in the order in which they were begun."""
-        for file in self._files:
-            with self.failing(file.name):
-                os.rename(
-                    self._temporary(file.name),
-                    file.name,
-                    src_dir_fd=self._descriptor,
-                    dst_dir_fd=self._descriptor,
-                )
-        with self.failing(""):
-            os.fsync(self._descriptor)
+        """Give every sealed file its name, in the order in which they were begun.
+
+        A signal in the middle of it would leave files of two reports side by side.
+        """
+        with disregarded():
+            for file in self._files:
+                with self.failing(file.name):
+                    os.rename(
+                        self._temporary(file.name),
+                        file.name,
+                        src_dir_fd=self._descriptor,
+                        dst_dir_fd=self._descriptor,
+                    )
+            with self.failing(""):
+                os.fsync(self._descriptor)
 
     @contextlib.contextmanager
     def failing(self, name: str) -> Iterator[None]:
@@ -201,6 +207,43 @@ class ReportDirectory:
                 return
         if not stat.S_ISREG(mode):
             raise self.failure(name, "it is a link or something else that is not a plain file")
+
+
+class UnkeptFile(ReportFile):
+    """A file of which nothing is kept but the number of its rows."""
+
+    def write(self, data: bytes, rows: int = 0) -> None:  # noqa: ARG002 (what it does not keep)
+        self.rows += rows
+
+
+class UnkeptReport(ReportDirectory):
+    """Where a report is made for what it says, among the temporary files, and not kept.
+
+    Raises ``OSError`` where there is no place for temporary files.
+    """
+
+    def __init__(self) -> None:
+        self._place = tempfile.TemporaryDirectory(prefix="facepurge-")
+        super().__init__(Path(self._place.name) / "report", ())
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            self._place.cleanup()
+
+    def file(self, name: str) -> ReportFile:
+        file = UnkeptFile(self, name)
+        self._files.append(file)
+        return file
+
+    def publish(self) -> None:
+        """Nothing: there is nobody to show it to."""
 
 
 def _is_full(error: OSError) -> bool:

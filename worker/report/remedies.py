@@ -72,9 +72,11 @@ _BY_GATEWAY_PREFIX = (
 @lru_cache(maxsize=1024)
 def remedy_for(outcome: str, code: str) -> Remedy:
     """The word for a line with this outcome and code; ``support`` where nothing better is known."""
-    known = _BY_OUTCOME.get(Outcome(outcome))
-    if known is not None:
-        return known
+    return _BY_OUTCOME.get(Outcome(outcome)) or remedy_of_code(code)
+
+
+def remedy_of_code(code: str) -> Remedy:
+    """What a code of the service or its gateway asks for, whatever became of the face."""
     if code in _BY_SERVICE_CODE:
         return _BY_SERVICE_CODE[code]
     return next(

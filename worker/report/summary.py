@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from worker.model import Outcome
+from worker.report import reasons
+from worker.report.causes import Cause
 from worker.report.conclusion import Conclusion
 from worker.report.interface import Books, RunHeader, Session, Verification
 from worker.report.rates import Rate, measure
@@ -54,6 +57,7 @@ def summarise(books: Books, conclusion: Conclusion) -> Summary:
         "whole_persons": tally.whole_persons,
         "reappeared": {"faces": tally.reappeared, "whole_persons": tally.refilled},
         "remedies": tally.remedies,
+        "causes": [_cause(cause) for cause in tally.causes],
         "verification": _verification(conclusion.verification),
         "jobs": tally.jobs,
         "labels": tally.labels,
@@ -123,6 +127,21 @@ def _session(session: Session) -> dict[str, str | None]:
         "started_at": iso_utc(session.started_us),
         "ended_at": _utc(session.ended_us),
         "stop_reason": session.stop_reason,
+    }
+
+
+def _cause(cause: Cause) -> dict[str, object]:
+    """``code`` of an invalid row is its reason already."""
+    return {
+        "outcome": cause.outcome,
+        "code": "" if cause.outcome == Outcome.INVALID else cause.code,
+        "reason": reasons.reason(cause),
+        "remedy": cause.remedy,
+        "lines": cause.lines,
+        "faces": cause.faces,
+        "whole_persons": cause.persons,
+        "first_places": cause.places,
+        "first_request_ids": cause.request_ids,
     }
 
 

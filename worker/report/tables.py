@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from worker.model import REMEDY_COLUMN, RESULT_COLUMNS, Outcome
+from worker.report.aim import Aim
 from worker.report.carried import carried_cells, carried_headers
 from worker.report.cells import harmless_column
 from worker.report.files import ReportFile
 from worker.report.interface import Line
-from worker.report.remedies import remedy_for
 from worker.report.times import iso_utc
 
 _REJECTED = frozenset({Outcome.CONFLICT, Outcome.INVALID})
@@ -30,7 +30,7 @@ Row = tuple[str | int, ...]
 class Tables:
     """Writes ``results.csv``, ``failures.csv`` and ``rejected.csv`` side by side.
 
-    Lines of faces with an outcome in ``sendable_again`` are failures.
+    Lines of faces with an outcome that is ``sendable_again`` under the aim are failures.
     """
 
     def __init__(
@@ -39,12 +39,13 @@ class Tables:
         failures: ReportFile,
         rejected: ReportFile,
         carried_columns: Iterable[str],
-        sendable_again: Container[str],
+        aim: Aim,
     ) -> None:
         self._results = results
         self._failures = failures
         self._rejected = rejected
-        self._sendable_again = sendable_again
+        self._sendable_again = aim.sendable_again
+        self._remedy = aim.remedy
         self._names = tuple(dict.fromkeys(carried_columns))
         self._record_no = -1
         self._cells: tuple[str, ...] = ()
@@ -59,7 +60,7 @@ class Tables:
         self._results.write(_encoded(rows), len(rows))
         sendable_again = self._sendable_again
         again = [
-            (*row[:_OWN], remedy_for(line.outcome, line.code), *row[_OWN:])
+            (*row[:_OWN], self._remedy(line.outcome, line.code), *row[_OWN:])
             for line, row in zip(batch, rows, strict=True)
             if line.outcome in sendable_again and line.face_id
         ]

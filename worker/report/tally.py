@@ -10,8 +10,9 @@ from worker.erasure import NOT_REMOVED
 from worker.fold import REAPPEARED
 from worker.model import Outcome
 from worker.report.aim import Aim
+from worker.report.causes import Cause, Causes
 from worker.report.interface import Line
-from worker.report.remedies import Remedy, remedy_for
+from worker.report.remedies import Remedy
 from worker.report.statuses import STATUSES, Status
 
 _INVALID = str(Outcome.INVALID)
@@ -42,6 +43,8 @@ class Tally:
     """Distinct whole persons that are ``present`` without faces: their record could not go."""
     failures: int
     """Lines of faces, the only ones that ``failures.csv`` holds, among those of ``remedies``."""
+    causes: tuple[Cause, ...]
+    """Why lines are in no wanted state, what concerns most of them first."""
     written: int
     """Lines that ``results.csv`` holds, counted where they were written."""
 
@@ -51,12 +54,14 @@ class Counting:
 
     def __init__(self, aim: Aim) -> None:
         self._sendable_again = aim.sendable_again
+        self._remedy = aim.remedy
         self._lines: Counter[str] = Counter()
         self._faces: Counter[str] = Counter()
         self._whole_persons: Counter[str] = Counter()
         self._present: Counter[tuple[bool, str]] = Counter()
         self._remedies: Counter[str] = Counter()
         self._jobs: Counter[int] = Counter()
+        self._causes = Causes(aim.wanted | {Outcome.HELD}, aim.remedy)
         self._failures = 0
 
     def add(self, batch: Sequence[Line]) -> None:
@@ -64,8 +69,9 @@ class Counting:
         self._lines.update([line.outcome for line in batch])
         sendable_again = self._sendable_again
         again = [line for line in batch if line.outcome in sendable_again]
-        self._remedies.update([remedy_for(line.outcome, line.code) for line in again])
+        self._remedies.update([self._remedy(line.outcome, line.code) for line in again])
         self._failures += sum(line.face_id != "" for line in again)
+        self._causes.add(batch)
         # A repeated line says what its first one says.
         first = [line for line in batch if not line.duplicate_of]
         self._faces.update([line.outcome for line in first if line.face_id])
@@ -96,5 +102,6 @@ class Counting:
             refilled=self._present[False, REAPPEARED],
             unremoved=self._present[False, NOT_REMOVED],
             failures=self._failures,
+            causes=self._causes.causes(),
             written=written,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from worker.report.aim import Aim
 from worker.report.batches import batches
 from worker.report.conclusion import Conclusion, conclude
-from worker.report.files import ReportDirectory
+from worker.report.files import ReportDirectory, UnkeptReport
 from worker.report.interface import Books
 from worker.report.jobs import Jobs
 from worker.report.labels import Labels
@@ -28,7 +28,7 @@ NAMES = (RESULTS, JOBS, FAILURES, REJECTED, SUMMARY, INDEX)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report that is on disk."""
+    """A report that was made."""
 
     directory: Path
     conclusion: Conclusion
@@ -45,16 +45,28 @@ def write_report(books: Books, directory: Path) -> Report:
     Raises ``worker.errors.ReportFailed`` where a file cannot be written; what was there before is
     then still there. What ``books`` raises passes through.
     """
+    return _write(books, ReportDirectory(directory, NAMES))
+
+
+def unkept_report(books: Books) -> Report:
+    """What the report of a run would say, where there is no room to keep it; its directory is gone.
+
+    Raises ``OSError`` and ``worker.errors.ReportFailed`` where temporary files have no room either.
+    """
+    return _write(books, UnkeptReport())
+
+
+def _write(books: Books, directory: ReportDirectory) -> Report:
     header = books.header()
-    aim = Aim.of(header.settings)
+    aim = Aim.of(header.settings, books.sessions())
     kind_of = kinds_of_outcomes(aim.wanted)
-    with ReportDirectory(directory, NAMES) as folder:
+    with directory as folder:
         results = folder.file(RESULTS)
         jobs = folder.file(JOBS)
         failures = folder.file(FAILURES)
         rejected = folder.file(REJECTED)
         carried = (name for source in books.sources() for name in source.carried_columns)
-        tables = Tables(results, failures, rejected, carried, aim.sendable_again)
+        tables = Tables(results, failures, rejected, carried, aim)
         counting = Counting(aim)
         with Labels(folder) as labels, Jobs(jobs, folder.scratch, kind_of) as writer:
             for batch in batches(books.lines()):
@@ -89,4 +101,4 @@ def write_report(books: Books, directory: Path) -> Report:
         )
         index.seal()
         folder.publish()
-    return Report(directory, conclusion, summary)
+    return Report(directory.path, conclusion, summary)
