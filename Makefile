@@ -24,8 +24,11 @@ help: ## show these lines
 demo: .venv/runtime.stamp ## rehearse a run of a few hundred faces against the built-in sandbox
 	$(BIN)/facepurge run configs/examples/retention.csv configs/examples/erasure-requests.jsonl --sandbox --yes
 
-test: .venv/dev.stamp ## every test
-	$(BIN)/python -m pytest
+# Tests at the same time; many of them mostly wait.
+JOBS ?= 2
+
+test: .venv/dev.stamp ## every test (JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 coverage: .venv/dev.stamp ## every test, with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
@@ -59,6 +62,7 @@ lock: .venv/dev.stamp ## write the locks in deploy/ again from pyproject.toml
 
 pace: .venv/dev.stamp ## campaign: arrivals at the sandbox, never above 20 in a second
 	$(BIN)/python -m tests.benchmarks.pace
+	$(BIN)/python -m tests.benchmarks.reserve
 
 # How much of a campaign: make crash POINTS=50 SEED=1
 CHOSEN = $(if $(POINTS),--points $(POINTS)) $(if $(SEED),--seed $(SEED))

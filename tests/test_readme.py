@@ -122,7 +122,7 @@ def test_every_setting_is_listed_with_its_default_and_its_flag() -> None:
 
 def test_settings_named_elsewhere_exist() -> None:
     named = {span for span in _spans() if re.fullmatch(r"[a-z]+(_[a-z]+)+", span)}
-    columns = {"person_id", "face_id", "face_ids", "job_id"}
+    columns = {"person_id", "face_id", "face_ids", "job_id", "due_at"}
     assert named & columns == columns
     outcomes = {str(outcome) for outcome in Outcome}
     assert named - columns - outcomes <= set(TYPES)

@@ -143,7 +143,7 @@ class HoldWatch:
             raise GateClosed(
                 f"{self._path}: the exclusion list can no longer be read ({error.strerror}), so no"
                 " further call is made",
-                "put the list back and go on with: facepurge resume RUN_DIR",
+                "put the list back, then go on",
             ) from error
         return status.st_mtime_ns, status.st_size, status.st_ino
 

@@ -10,14 +10,19 @@ from typing import Final
 
 import msgspec
 
+from worker import canary, halting, timetable
 from worker.errors import GateClosed, UsageRefused
 from worker.settings import DOCUMENTED_RATE_PER_SECOND, Settings
 
 DAY_SECONDS: Final = 86_400.0
 
+LEAST_LEFT_PER_SECOND: Final = 2.0
+"""Calls a second that a reserve must leave to the batch."""
+
 RANGES: Final[Mapping[str, tuple[float, float, str]]] = {
     "rate_per_second": (0.001, 1_000_000, "calls per second"),
     "concurrency": (1, 5_000, "calls in flight"),
+    "reserve_per_second": (0, 1_000_000, "calls per second, 0 for no reserve"),
     "retry_after_cap_seconds": (0.001, DAY_SECONDS, "seconds"),
     "outage_limit_minutes": (0.001, 10_080, "minutes"),
     "connect_timeout_seconds": (0.001, DAY_SECONDS, "seconds"),
@@ -33,6 +38,7 @@ RANGES: Final[Mapping[str, tuple[float, float, str]]] = {
     "max_expansion_ratio": (1, 1_000_000, "times the compressed size"),
     "max_delete": (0, 10**12, "faces, 0 for no limit"),
     "max_persons": (0, 10**12, "persons, 0 for no limit"),
+    "plan_ttl_hours": (0.001, 8_760, "hours"),
 }
 """Setting name to least value, greatest value and unit; every number of the settings is here."""
 
@@ -56,22 +62,40 @@ def check(settings: Settings, origins: Mapping[str, str] = MappingProxyType({}))
         return key if origin == "default" else origin
 
     _check_texts(settings, place)
-    for key, (least, greatest, unit) in RANGES.items():
-        value = getattr(settings, key)
-        if not (math.isfinite(value) and least <= value <= greatest):
-            raise UsageRefused(
-                f"{place(key)}: found {value}, and {least:,} to {greatest:,} {unit} is expected",
-                "choose a value in this range",
-            )
-    if settings.rate_per_second > DOCUMENTED_RATE_PER_SECOND and not settings.raised_quota:
+    for key in RANGES:
+        _check_range(key, getattr(settings, key), place(key))
+    check_rate(
+        settings.rate_per_second,
+        raised_quota=settings.raised_quota,
+        where=place("rate_per_second"),
+    )
+    _check_deadlines(settings, place)
+    _check_input(settings, place)
+    _check_belts(settings, place)
+
+
+def check_rate(rate_per_second: float, *, raised_quota: bool, where: str) -> None:
+    """Raise ``UsageRefused`` for a rate out of range, ``GateClosed`` for one above the quota.
+
+    ``where`` is the place of the value, as the message names it.
+    """
+    _check_range("rate_per_second", rate_per_second, where)
+    if rate_per_second > DOCUMENTED_RATE_PER_SECOND and not raised_quota:
         raise GateClosed(
-            f"{place('rate_per_second')}: {settings.rate_per_second:g} calls per second is more than "
+            f"{where}: {rate_per_second:g} calls per second is more than "
             f"the {DOCUMENTED_RATE_PER_SECOND:g} that the service documents for an account",
             "lower the rate, or add --raised-quota (raised_quota = true) if Alibaba Cloud has "
             "raised the quota of this account",
         )
-    _check_deadlines(settings, place)
-    _check_input(settings, place)
+
+
+def _check_range(key: str, value: float, where: str) -> None:
+    least, greatest, unit = RANGES[key]
+    if not (math.isfinite(value) and least <= value <= greatest):
+        raise UsageRefused(
+            f"{where}: found {value}, and {least:,} to {greatest:,} {unit} is expected",
+            "choose a value in this range",
+        )
 
 
 def _check_texts(settings: Settings, place: _Place) -> None:
@@ -99,11 +123,12 @@ def _check_texts(settings: Settings, place: _Place) -> None:
             f"{place('region')}: {settings.region!r} is not the name of a region",
             "write it as the console does, like cn-shanghai",
         )
-    if "@" in settings.endpoint:
-        raise UsageRefused(
-            f"{place('endpoint')}: an address with a user or a password in it is not accepted",
-            "write the address alone; credentials come from the Alibaba Cloud credential chain",
-        )
+    for key in ("endpoint", "sts_endpoint"):
+        if "@" in getattr(settings, key):
+            raise UsageRefused(
+                f"{place(key)}: an address with a user or a password in it is not accepted",
+                "write the address alone; credentials come from the Alibaba Cloud credential chain",
+            )
     if settings.account_id and not _ACCOUNT.fullmatch(settings.account_id):
         raise UsageRefused(
             f"{place('account_id')}: {settings.account_id!r} is not the ID of an account",
@@ -126,6 +151,28 @@ def _check_deadlines(settings: Settings, place: _Place) -> None:
             )
 
 
+def _check_belts(settings: Settings, place: _Place) -> None:
+    halting.parse(settings.halt, place("halt"))
+    canary.parse(settings.canary, place("canary"))
+    timetable.parse_duration(settings.max_duration, place("max_duration"))
+    timetable.parse_spans(settings.window, place("window"))
+    timetable.parse_zone(settings.time_zone, place("time_zone"))
+    left = settings.rate_per_second - settings.reserve_per_second
+    if settings.reserve_per_second and left < LEAST_LEFT_PER_SECOND:
+        raise UsageRefused(
+            f"{place('reserve_per_second')}: {settings.reserve_per_second:g} of"
+            f" {settings.rate_per_second:g} calls per second leave {max(left, 0):g} to the batch, and"
+            f" it needs {LEAST_LEFT_PER_SECOND:g} or more: one of them is room for the others' jitter",
+            "lower reserve_per_second (--reserve), or run when the others need less",
+        )
+    if settings.stop_file and settings.stop_file == settings.pause_file:
+        raise UsageRefused(
+            f"{place('pause_file')}: the file is the stop file as well, and the same file cannot mean"
+            " both",
+            "name two different files",
+        )
+
+
 def _check_input(settings: Settings, place: _Place) -> None:
     for key in ("person_id_pattern", "face_id_pattern"):
         try:
@@ -141,15 +188,15 @@ def _check_input(settings: Settings, place: _Place) -> None:
                 "use + or {1,32} where it says * or {0,32}",
             )
     for name, column in settings.columns.items():
-        if name not in ("person", "face", "job") or not column:
+        if name not in ("person", "face", "job", "due") or not column:
             raise UsageRefused(
-                f"{place('columns')}: {name}={column} is not person=, face= or job= with the name "
-                "of a column",
-                "write it like person=customer,face=image,job=ticket",
+                f"{place('columns')}: {name}={column} is not person=, face=, job= or due= with the "
+                "name of a column",
+                "write it like person=customer,face=image,job=ticket,due=deadline",
             )
     if len(set(settings.columns.values())) < len(settings.columns):
         raise UsageRefused(
-            f"{place('columns')}: two of person, face and job name the same column",
+            f"{place('columns')}: two of person, face, job and due name the same column",
             "name a column of its own for each",
         )
     delimiter = settings.delimiter

@@ -46,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     network: Literal["public", "vpc"] = "public"
     allow_endpoint: bool = False
     account_id: str = ""
+    sts_endpoint: str = ""
     signature: Literal["roa", "v3"] = "roa"
     client_info: ClientInfo = ClientInfo()
     ca_file: str = ""
@@ -55,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     raised_quota: bool = False
     shared_quota: bool = False
     concurrency: int = 256
+    reserve_per_second: float = 0.0
     retry_after_cap_seconds: float = 300.0
     outage_limit_minutes: float = 60.0
 
@@ -92,7 +94,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_delete: int = 0
     max_persons: int = 0
     exclude_from: str = ""
+    require_excludes: bool = False
+    plan_ttl_hours: float = 24.0
     allow_oversized_persons: bool = False
+    accept_ids: bool = False
+
+    # Belts
+    halt: str = "never"
+    canary: str = "none"
+    max_duration: str = "none"
+    window: str = "always"
+    time_zone: str = ""
+    outside_window: Literal["stop", "wait"] = "stop"
+    stop_file: str = ""
+    pause_file: str = ""
 
     # Output
     run_dir: str = ""

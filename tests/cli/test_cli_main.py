@@ -106,8 +106,11 @@ def test_a_verb_gives_its_exit_code(main: Main) -> None:
         ((), "a verb is missing: run, plan"),
         (("rnu",), "'rnu' is not a verb: did you mean run?"),
         (("xyzzy",), "'xyzzy' is not a verb: the verbs are run, plan"),
-        (("--vresion",), "No such option '--vresion'. Did you mean"),
-        (("probe", "--verbos"), "No such option '--verbos'. Did you mean"),
+        (("--vresion",), "--vresion is not a flag of facepurge: did you mean --version?"),
+        (
+            ("probe", "--verbos"),
+            "--verbos is not a flag of facepurge probe: did you mean --verbose?",
+        ),
         (("probe", "--log-format", "xml"), "--log-format: 'xml' is not one of"),
         (("probe", "-v", "-q"), "--verbose and --quiet contradict each other: -v asks"),
         (("probe", "extra"), "Got unexpected extra argument"),

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from worker.cli import options
-from worker.cli.verb import CONTRADICTIONS, Verb, verb
+from worker.cli.verb import Verb, verb
 from worker.configuration import TYPES, Configuration, Given
 from worker.errors import UsageRefused
 
@@ -21,8 +21,10 @@ def _verb(seen: Seen) -> Verb:
     @options.source_options
     @options.safety_options
     @options.evidence_options
+    @options.belt_options
     @options.service_options
     @options.sandbox_option
+    @options.output_option
     @options.general_options
     @click.pass_context
     def probe(ctx: click.Context, /, **_parameters: object) -> int:
@@ -56,18 +58,28 @@ def test_only_what_was_typed_reaches_the_settings() -> None:
 
 def test_every_flag_of_a_setting() -> None:
     values = {
-        "format": "json",
-        "columns": "person=a,face=b",
+        "format": "csv",
+        "columns": "person=a,job=b",
         "delimiter": ";",
         "max_delete": "10",
         "max_persons": "5",
         "max_attempts": "4",
         "verify": "sample:9",
         "exclude_from": "holds.txt",
+        "plan_ttl": "12",
         "region": "cn-shanghai",
         "endpoint": "https://green.cn-shanghai.aliyuncs.com",
         "rate": "21",
         "concurrency": "3",
+        "reserve": "5",
+        "halt": "soon,fail=20%",
+        "canary": "1,20",
+        "max_duration": "6h",
+        "window": "22:00-06:00",
+        "time_zone": "UTC",
+        "outside_window": "wait",
+        "stop_file": "stop",
+        "pause_file": "pause",
         "signature": "v3",
         "run_dir": "runs/x",
         "log_format": "json",
@@ -97,6 +109,7 @@ def test_flags_name_settings_and_steering_flags_do_not() -> None:
         "confirm",
         "dry_run",
         "sandbox",
+        "output",
         "config",
         "verbose",
         "quiet",
@@ -117,13 +130,19 @@ def test_flag_over_environment_over_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (("--rate", "0"), "found '0', and a number of calls per second above 0"),
+        (("--rate", "0"), "found '0', and a number of calls per second from 0.001 to 1000000"),
         (("--rate", "-5"), "found '-5', and a number of calls"),
         (("--rate", "nan"), "found 'nan', and"),
         (("--rate", "inf"), "found 'inf', and"),
-        (("--rate", "1000001"), "up to 1000000 is expected"),
+        (("--rate", "1000001"), "to 1000000 is expected"),
         (("--rate", "1,5"), "found '1,5', and"),
         (("--rate", "9" * 400), "found '99999"),
+        (
+            ("--plan-ttl", "0"),
+            "found '0', and a number of hours above 0 and up to 8760 is expected",
+        ),
+        (("--plan-ttl", "1e3"), "like 24 or 0.5"),
+        (("--output", "o", "--run-dir", "r"), "--output and --run-dir contradict each other"),
         (("--max-delete", "0"), "a whole number of faces from 1 to"),
         (("--max-delete", "-1"), "found '-1', and a whole number of faces"),
         (("--max-delete", "1_000"), "in digits without separators"),
@@ -177,11 +196,14 @@ def test_a_verification_that_is_none(value: str) -> None:
     assert "configuration" not in seen
 
 
-def test_contradictions_name_parameters_that_exist() -> None:
-    names = {param.name for param in _verb({}).params}
-    for one, other, why in CONTRADICTIONS:
-        assert {one, other} <= names
-        assert why
+def test_whoever_names_a_variable_after_a_flag_is_told_the_right_name() -> None:
+    for name, remedy in (
+        ("RATE", "did you mean FACEPURGE_RATE_PER_SECOND, which is what --rate sets?"),
+        ("DRY_RUN", "--dry-run is a flag only: give it with the command"),
+    ):
+        _, result = _run("a.csv", env={f"FACEPURGE_{name}": "3"})
+        assert isinstance(result.exception, UsageRefused)
+        assert result.exception.remedy.startswith(remedy)
 
 
 def test_the_help_is_grouped_and_every_option_is_explained() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.core.rig import draft_run, rows
-from worker.cli.consent import Noun, obtain, to_be_confirmed
+from worker.cli.consent import Noun, obtain, shown, to_be_confirmed
 from worker.errors import GateClosed
 from worker.model import Entry
 
@@ -48,15 +48,8 @@ def terminal(typed: bytes) -> Iterator[Callable[[], str]]:
 
 
 def ask(noun: Noun, count: int = 3, *, yes: bool = False, confirm: int | None = None) -> None:
-    obtain(
-        ["  the plan"],
-        count,
-        noun,
-        yes=yes,
-        confirm=confirm,
-        stdin_is_a_source=False,
-        quiet=False,
-    )
+    with shown(["  the plan"], at_once=True):
+        obtain(count, noun, yes=yes, confirm=confirm, stdin_is_a_source=False)
 
 
 def test_faces_are_counted_where_all_are_known(tmp_path: Path) -> None:
@@ -109,6 +102,39 @@ def test_confirm_has_to_name_the_number_of_the_plan(noun: Noun) -> None:
         with pytest.raises(GateClosed) as closed:
             ask(noun, confirm=other)
         assert closed.value.cause == f"--confirm says {other}, and the plan has 3 {noun}s"
+
+
+def test_of_what_is_left_the_number_is_another() -> None:
+    with pytest.raises(GateClosed, match="says 5, and 594 faces would be taken up now") as closed:
+        obtain(594, "face", yes=False, confirm=5, stdin_is_a_source=False, of_what="rest")
+    assert closed.value.remedy == (
+        "the number is of what the run has left to do, not of all that was planned; if that is right,"
+        " give --confirm 594"
+    )
+
+
+@pytest.mark.parametrize("name", ["stdin", "stderr"])
+def test_a_stream_that_is_closed_is_nobody_to_ask(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with terminal(b"3\n"):
+        monkeypatch.setattr(sys, name, None)
+        with pytest.raises(GateClosed, match="3 faces would be deleted, and nobody can be asked"):
+            obtain(3, "face", yes=False, confirm=None, stdin_is_a_source=False)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_gate_that_speaks_of_the_plan_has_shown_it(
+    capsys: pytest.CaptureFixture[str], *, at_once: bool
+) -> None:
+    with shown(["  the plan"], at_once=at_once):
+        assert capsys.readouterr().err == ("plan\n  the plan\n" if at_once else "")
+    with (
+        pytest.raises(GateClosed),
+        shown(["  the plan"], at_once=at_once),
+    ):
+        raise GateClosed("too big", "look at the plan")
+    assert capsys.readouterr().err == "plan\n  the plan\n"
 
 
 def test_nobody_to_ask_is_told_what_would_be_deleted(monkeypatch: pytest.MonkeyPatch) -> None:

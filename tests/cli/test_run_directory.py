@@ -49,14 +49,55 @@ def test_what_an_early_end_has_left_is_no_run(tmp_path: Path) -> None:
     make_run_directory(tmp_path)
     for name in (DRAFT_NAME, LOCK_NAME):
         (tmp_path / name).touch()
-    (tmp_path / "report").mkdir()
+    for name in ("report/rejected.csv", "report/.rejected.csv.tmp", "sandbox/state.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "sandbox" / ".state.json.4711").touch()
     make_run_directory(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "report/index.json",
+        "report/results.csv",
+        "report/.results.csv.tmp",
+        "sandbox/sandbox.jsonl",
+        "sandbox/state.json/kept",
+        "report",
+    ],
+)
+def test_what_a_run_has_left_is_never_written_over(tmp_path: Path, left: str) -> None:
+    """Its ledger was lost, so that it may be all the evidence there is."""
+    place = tmp_path / "r" / left
+    place.parent.mkdir(parents=True)
+    place.write_text("399 faces deleted")
+    refused = refusal(tmp_path / "r")
+    assert f"a run has left {left.removesuffix('/kept')} here" in refused.cause
+    assert place.read_text() == "399 faces deleted"
+
+
+def test_a_link_to_the_report_of_another_is_none_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "report").symlink_to(tmp_path / "elsewhere")
+    assert "a run has left report here" in refusal(tmp_path / "r").cause
 
 
 def test_a_run_that_lives_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"a ledger")
-    assert "a run lives here already" in refusal(tmp_path).cause
+    assert "a run or a plan lives here already" in refusal(tmp_path).cause
     assert (tmp_path / FILE_NAME).read_bytes() == b"a ledger"
+
+
+def test_the_flag_that_named_it_is_the_one_to_change(tmp_path: Path) -> None:
+    (tmp_path / "notes").touch()
+    with (
+        pytest.raises(GateClosed) as refused,
+        made_run_directory(tmp_path, "-o"),
+    ):
+        pytest.fail("a directory that is not empty was taken")
+    assert refused.value.remedy == "choose a new or an empty directory with -o"
 
 
 def test_a_directory_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
@@ -90,3 +131,23 @@ def test_without_a_plan_nothing_is_left(tmp_path: Path) -> None:
     with made_run_directory(tmp_path / "kept"):
         pass
     assert (tmp_path / "kept").is_dir()
+
+
+def test_directories_on_the_way_go_with_it(tmp_path: Path) -> None:
+    """Unless they were there before, or hold something else by now."""
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ZeroDivisionError), made_run_directory(tmp_path / "there" / "runs" / "r"):
+        raise ZeroDivisionError
+    assert list((tmp_path / "there").iterdir()) == []
+    with (
+        pytest.raises(ZeroDivisionError),
+        made_run_directory(tmp_path / "runs" / "one"),
+        made_run_directory(tmp_path / "runs" / "two"),
+    ):
+        raise ZeroDivisionError
+    assert not (tmp_path / "runs").exists()
+    with made_run_directory(tmp_path / "there" / "a" / "kept"):
+        pass
+    with pytest.raises(ZeroDivisionError), made_run_directory(tmp_path / "there" / "a" / "r"):
+        raise ZeroDivisionError
+    assert [path.name for path in (tmp_path / "there" / "a").iterdir()] == ["kept"]

@@ -316,3 +316,32 @@ async def test_what_was_calibrated_settles_what_was_open(
         )
         assert report.of(outcome) == {("nobody", "1")}
         assert report.summary["settings"]["unknown_person"] == fact
+
+
+async def test_a_verification_that_was_broken_off_goes_on_without_a_word(
+    program: Program, tmp_path: Path
+) -> None:
+    """Nothing is deleted by it, so there is nothing to confirm."""
+    write_table(tmp_path / "a.csv", PAIRS)
+    async with serving(PAIRS) as service:
+        run = Run(program, service)
+        assert (await run.begin()).code == 0
+        before = len(service.entries)
+        async with program.started("verify", "r", "--rate", "2") as running:
+            await service.arrivals(before + 1)
+            running.send(signal.SIGTERM)
+            ended = await running.ended()
+        assert ended.code == 143, ended.err
+        left = 12 - (len(service.entries) - before)
+        assert 0 < left < 12
+        ended = await run("retry", "r", "--yes")
+        assert ended.code == 3, ended.err
+        assert f"a verification was broken off, {left} lookups still to be made" in ended.err
+        assert "first type: facepurge resume r (it deletes nothing)" in ended.err
+        assert ended.last_line == "nothing was sent"
+        ended = await run("resume", "r")
+        assert ended.code == 0, ended.err
+        assert f"  {left} lookups of run " in ended.err
+        assert "still to be made; nothing is deleted by them" in ended.err
+        assert len(service.entries) == before + 12
+        assert set(run.operations[before:]) == {"GetPerson"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import ssl
 from pathlib import Path
 
@@ -130,7 +131,7 @@ async def test_an_outage_beyond_its_limit_loses_nothing(program: Program, tmp_pa
     [
         ("gateway-code code=Forbidden.RAM", "AliyunYundunGreenWebFullAccess"),
         ("gateway-code code=InvalidAccessKeyId.NotFound", "AccessKey"),
-        ("service-code code=596 applies=never", "Activate Content Moderation"),
+        ("service-code code=596 applies=never", "activate Content Moderation"),
     ],
 )
 async def test_a_refusal_that_concerns_everybody_stops_and_is_resumable(
@@ -239,12 +240,42 @@ async def test_a_swapped_answer_stops_everything(
     async with serving(PAIRS, faults=(parse_rule(f"swapped form={form} nth=4"),)) as service:
         ended = await program(*run(service.url))
         assert ended.code == 7, ended.err
-        assert "Do not resume" in ended.err
+        assert "do not resume" in ended.err
         report = judge(tmp_path / "r", PAIRS, service.journal.lines)
         assert report.counts == {"deleted": 6, "unknown": 2, "unsent": 16}
         assert {r["code"] for r in report.results if r["outcome"] == "unknown"} == {
             "swapped_answer"
         }
+        assert {r["remedy"] for r in report.failures} == {"support"}
+
+
+async def test_a_report_without_room_hides_nothing_of_what_happened(
+    program: Program, tmp_path: Path
+) -> None:
+    write_table(tmp_path / "a.csv", PAIRS)
+    report = tmp_path / "r" / "report"
+    async with (
+        serving(PAIRS, faults=(parse_rule("swapped nth=4"),)) as service,
+        program.started(*run(service.url), "--json") as running,
+    ):
+        await service.arrivals(1)
+        shutil.rmtree(report, ignore_errors=True)
+        report.write_text("in the way")
+        ended = await running.ended()
+    assert ended.code == 1, ended.err
+    *_, remedy, cause, mend, last = ended.err.splitlines()
+    assert remedy.startswith("  remedy: do not resume")
+    assert "the report could not be written" in cause
+    assert mend.startswith("  remedy: ")
+    document = json.loads(ended.out)
+    deleted = document["outcomes"]["deleted"]
+    assert deleted >= 6
+    assert last.startswith(f"{deleted} faces deleted; stopped: ")
+    assert last.endswith("the report is not written; to write it type: facepurge report r")
+    assert document["exit_code"] == 1
+    report.unlink()
+    assert (await program("report", "r")).code == 7
+    assert judge(tmp_path / "r", PAIRS, service.journal.lines).counts["deleted"] == deleted
 
 
 NO_LOOKUPS = "service-code code=400 operation=GetPerson count=0 applies=never"
@@ -370,7 +401,7 @@ async def test_a_certificate_that_proves_nothing_stops_before_anything_is_sent(
         ended = await program(*run(service.url), environment=trust)
         assert ended.code == 7, ended.err
         assert said in ended.err
-        assert "Verification cannot be switched off" in ended.err
+        assert "verification cannot be switched off" in ended.err
         assert service.entries == []
         report = judge(tmp_path / "r", PAIRS, [])
         assert report.counts == {"unsent": 24}

@@ -16,6 +16,8 @@ from tests.e2e.inputs import persons, write_table
 from tests.e2e.judge import judge
 from tests.e2e.program import PROGRAM, Ended, Program
 from tests.e2e.service import FAST, Service, serving
+from worker.locks import quota_lock
+from worker.sandbox.keys import SANDBOX_ACCESS_KEY_ID
 from worker.sandbox.latency import FixedLatency
 
 PAIRS = persons(10, 3)
@@ -57,7 +59,7 @@ async def test_a_gate_that_is_closed(
         closed(ended, code)
         assert said in ended.err
         assert service.entries == []
-    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -146,10 +148,13 @@ async def test_one_run_per_account_and_endpoint_and_one_process_per_run(
             first.send(signal.SIGCONT)
             ended = await first.ended()
             assert ended.code == 0, ended.err
+            assert second.last_line == NOTHING_SENT
+            assert "persons" not in second.err, "it has read the input before it was refused"
+            assert not (tmp_path / "r2").exists()
         judge(tmp_path / "r1", PAIRS, service.journal.lines)
-        # The second one was planned, and goes on once the first has gone.
+        # The second one can be typed again once the first has gone.
         before = len(service.entries)
-        ended = await program("resume", "r2", "--yes", *FAST)
+        ended = await program(*run, "r2")
         assert ended.code == 0, ended.err
         assert len(service.entries) == before + 20
         report_2 = judge(tmp_path / "r2", PAIRS, service.journal.lines[before + 1 :])
@@ -232,6 +237,8 @@ async def test_a_ledger_that_is_not_whole_or_not_ours_is_refused(
             for name, code in cases.items():
                 group.create_task(one(name, code))
         assert service.entries == []
+        empty = await program("status", "empty")
+        assert "empty/ledger.sqlite3: the ledger is an empty file" in empty.err
         for name in ("truncated", "newer", "foreign"):
             assert (await program("report", name)).code == 3
 
@@ -324,3 +331,127 @@ async def _at_a_terminal(program: Program, typed: bytes, *arguments: str) -> tup
         os.close(terminal)
         _, status = await asyncio.to_thread(os.waitpid, process, 0)
     return output.decode().replace("\r\n", "\n"), os.waitstatus_to_exitcode(status)
+
+
+async def test_a_quota_in_use_is_told_before_anything_is_read_or_asked(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to type a number only to hear then that the account is busy."""
+    monkeypatch.setenv("XDG_STATE_HOME", program.environment["XDG_STATE_HOME"])
+    write_table(tmp_path / "a.csv", PAIRS)
+    write_table(tmp_path / "nobody.csv", [("nobody", "1")])
+    async with serving(PAIRS) as service:
+        target = ("--endpoint", service.url)
+        await _planned(program, tmp_path, service)
+        done = ("run", "nobody.csv", *target, "--yes", "--run-dir", "done", *FAST)
+        assert (await program(*done)).code == 4
+        assert (await program("plan", "a.csv", *target, "-o", "p")).code == 0
+        seen = len(service.entries)
+        elsewhere = service.url.replace("127.0.0.1", "localhost")
+        with quota_lock(SANDBOX_ACCESS_KEY_ID, elsewhere, tmp_path / "other"):
+            refused = await asyncio.gather(
+                program("run", "a.csv", *target, "--run-dir", "r2"),
+                program("run", "p"),
+                program("resume", "r"),
+                program("verify", "done"),
+            )
+            for ended in (*refused, await program("retry", "done")):
+                closed(ended)
+                assert "another run uses the quota of this account (loopback:" in ended.err
+                assert f"run {tmp_path / 'other'}" in ended.err
+                assert "plan\n" not in ended.err
+            # What calls nobody needs no quota.
+            for ended in await asyncio.gather(
+                program("plan", "a.csv", *target),
+                program("run", "p", "--dry-run"),
+                program("verify", "done", "--self"),
+            ):
+                assert ended.code == 0, ended.err
+        assert len(service.entries) == seen
+        assert not (tmp_path / "r2").exists()
+        assert (await program("run", "p", "--yes", *FAST[:1])).code == 0
+
+
+async def test_a_rehearsal_leaves_no_lock_of_a_quota(program: Program, tmp_path: Path) -> None:
+    """It has a server, and a port, of its own."""
+    state = tmp_path / "state"
+    program.environment["XDG_STATE_HOME"] = str(state)
+    write_table(tmp_path / "a.csv", PAIRS)
+    ended = await program("run", "a.csv", "--sandbox", "--run-dir", "r", *FAST)
+    assert ended.code == 0, ended.err
+    ended = await program("verify", "r", *FAST)
+    assert ended.code == 0, ended.err
+    assert not state.exists()
+
+
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+async def test_a_gate_about_the_plan_shows_the_plan(
+    program: Program, tmp_path: Path, quiet: tuple[str, ...]
+) -> None:
+    write_table(tmp_path / "a.csv", PAIRS)
+    (tmp_path / "w.jsonl").write_text('{"personId": "person-1", "faces": "all"}\n')
+    rehearsal = ("--sandbox", "--run-dir", "r", *quiet)
+    for arguments, said in (
+        (("run", "w.jsonl", *rehearsal), "look at the plan; if its number of persons is right"),
+        (("run", "a.csv", "--max-delete", "5", *rehearsal), "--max-delete allows 5"),
+        (("plan", "a.csv", "--sandbox", "--max-delete", "5", "-o", "r", *quiet), "allows 5"),
+    ):
+        ended = await program(*arguments)
+        closed(ended)
+        assert said in ended.err
+        assert ended.err.count("plan\n  persons ") == 1
+        assert ended.err.index("  persons ") < ended.err.index("facepurge: ")
+        assert not (tmp_path / "r").exists()
+
+
+async def _without_stdin(program: Program, *arguments: str) -> Ended:
+    """Started by something that gives it no standard input at all."""
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'exec "$@" <&-', "sh", *PROGRAM, *arguments),
+        cwd=program.directory,
+        env=program.environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
+async def test_without_a_standard_input(program: Program, tmp_path: Path) -> None:
+    write_table(tmp_path / "a.csv", PAIRS)
+    async with serving(PAIRS) as service:
+        await _planned(program, tmp_path, service)
+        target = ("--endpoint", service.url, *FAST)
+        for arguments in (("run", "a.csv", *target, "--run-dir", "r2"), ("resume", "r")):
+            ended = await _without_stdin(program, *arguments)
+            closed(ended)
+            assert "30 faces would be deleted, and nobody can be asked here" in ended.err
+        for verb in ("run", "plan"):
+            ended = await _without_stdin(program, verb, "-", *target)
+            closed(ended, 2)
+            assert "-: standard input is closed" in ended.err
+        assert service.entries == []
+        assert (await _without_stdin(program, "plan", "a.csv")).code == 0
+        ended = await _without_stdin(program, "resume", "r", "--yes", *FAST)
+        assert ended.code == 0, ended.err
+        assert service.deleted == set(PAIRS)
+    ended = await _without_stdin(program, "run", "a.csv", "--sandbox", "--run-dir", "r3", *FAST)
+    assert ended.code == 0, ended.err
+
+
+async def test_evidence_without_its_ledger_is_left_as_it_is(
+    program: Program, tmp_path: Path
+) -> None:
+    write_table(tmp_path / "a.csv", PAIRS)
+    again = ("run", "a.csv", "--sandbox", "--run-dir", "r", *FAST)
+    assert (await program(*again)).code == 0
+    (tmp_path / "r" / "ledger.sqlite3").unlink()
+    before = {path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()}
+    for arguments in (again, ("plan", "a.csv", "--sandbox", "-o", "r")):
+        ended = await program(*arguments)
+        closed(ended)
+        assert "a run has left report/failures.csv here, and its ledger" in ended.err
+        assert {
+            path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()
+        } == before

@@ -256,12 +256,31 @@ async def test_a_dry_run_ends_as_the_run_would_and_leaves_nothing(
     for ended in (dry, plan):
         assert ended.last_line.startswith(NOTHING_SENT)
     left = tree(tmp_path) - before
-    # The list of refused rows is the one thing that a dry run writes down.
-    assert {path.name for path in left if path.is_file()} == (
-        {"rejected.csv"} if (code, "x" in text) == (2, True) else set()
-    )
-    if code != 2:
-        assert not left
+    assert not left
+
+
+async def test_a_dry_run_writes_down_what_it_cannot_show(program: Program, tmp_path: Path) -> None:
+    """Or what somebody has named a place for."""
+    bad = "".join(f"p,{number} x\n" for number in range(21))
+    (tmp_path / "many.csv").write_text(f"person_id,face_id\n{bad}")
+    (tmp_path / "one.csv").write_text("person_id,face_id\np,1 x\n")
+    for source, flags, where in (
+        ("many.csv", (), "runs"),
+        ("one.csv", ("--run-dir", "r"), "r"),
+        ("one.csv", (), ""),
+    ):
+        before = tree(tmp_path)
+        ended = await program("plan", source, *flags)
+        assert ended.code == 2, ended.err
+        left = [path for path in tree(tmp_path) - before if path.is_file()]
+        if not where:
+            assert "all of them are above" in ended.err
+            assert not left
+            continue
+        (file,) = left
+        assert (file.name, file.relative_to(tmp_path).parts[0]) == ("rejected.csv", where)
+        assert str(file.relative_to(tmp_path)) in ended.err
+        assert len(file.read_text().splitlines()) == (22 if where == "runs" else 2)
 
 
 async def test_the_plan_as_json(program: Program, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ async def test_a_lost_stdout_is_never_a_success(
         return writing
 
     async with serving(PAIRS) as service:
+        again = False
         for arguments in (
             ("run", "a.csv", "--endpoint", service.url, "--yes", "--run-dir", "r", *FAST),
             ("report", "r", "--json"),
@@ -45,6 +46,9 @@ async def test_a_lost_stdout_is_never_a_success(
                 os.close(stdout)
             assert ended.code == 1, (arguments, ended.err)
             assert "the result could not be written" in ended.err
+            # There is more to say, and it is the last thing that is read.
+            assert ended.last_line.startswith("nothing was sent" if again else "20 faces deleted")
+            again = True
         assert judge(tmp_path / "r", PAIRS, service.journal.lines).counts == {"deleted": 20}
 
 

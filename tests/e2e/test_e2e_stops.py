@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from pathlib import Path
@@ -20,6 +21,11 @@ PAIRS = persons(20, 2)
 
 def run(url: str, *flags: str) -> tuple[str, ...]:
     return ("run", "a.csv", "--endpoint", url, "--yes", "--run-dir", "r", *flags)
+
+
+def only_child(pid: int) -> int:
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
 
 
 async def test_after_sigkill_only_what_was_in_flight_is_unknown(
@@ -66,8 +72,35 @@ async def test_a_rehearsal_killed_goes_on_in_the_same_world(
     assert report.of("deleted") | report.of("absent") == set(PAIRS)
 
 
+async def test_a_rehearsal_whose_server_died_stops_at_once_and_goes_on_in_the_same_world(
+    program: Program, tmp_path: Path
+) -> None:
+    write_table(tmp_path / "a.csv", PAIRS)
+    async with program.started("run", "a.csv", "--sandbox", "--run-dir", "r", "-v") as running:
+        await running.said("deleted ")
+        os.kill(only_child(running.pid), signal.SIGKILL)
+        began = time.monotonic()
+        stopped = await running.ended()
+    assert time.monotonic() - began < 20  # outage_limit_minutes is an hour
+    assert stopped.code == 5, stopped.err
+    *_, remedy, last = stopped.err.splitlines()
+    assert (
+        remedy == "  remedy: resume the rehearsal: the sandbox is started again, in the same world"
+    )
+    assert "deleted" in last
+    assert "stopped: the sandbox of this rehearsal is gone: it was killed by signal 9" in last
+    assert last.endswith("to go on type: facepurge resume r")
+    judge_rehearsal(tmp_path / "r", PAIRS)
+    ended = await program("resume", "r")
+    assert ended.code == 0, ended.err
+    report = judge_rehearsal(tmp_path / "r", PAIRS)
+    assert report.of("deleted") | report.of("absent") == set(PAIRS)
+
+
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
+    ids=["SIGTERM", "SIGINT", "SIGHUP"],
 )
 async def test_one_signal_drains_and_resume_completes(
     program: Program, tmp_path: Path, number: signal.Signals, code: int
@@ -107,6 +140,7 @@ async def test_a_second_signal_ends_at_once(program: Program, tmp_path: Path) ->
             ended = await running.ended()
         assert ended.code == 143
         assert time.monotonic() - told < 2
+        assert ended.last_line.startswith("0 faces deleted so far; ended at once")
         assert ended.last_line.endswith("to go on type: facepurge resume r")
         in_flight = {(x.person_id, face) for x in service.entries for face in x.face_ids}
         assert (await program("report", "r")).code == 5
@@ -114,6 +148,24 @@ async def test_a_second_signal_ends_at_once(program: Program, tmp_path: Path) ->
         # An attempt may have been written down just before its first byte could leave.
         assert report.of("unknown") >= in_flight
         assert report.counts["unsent"] > 20
+
+
+async def test_a_terminal_that_is_closed_is_told_of_twice_and_drains_all_the_same(
+    program: Program, tmp_path: Path
+) -> None:
+    write_table(tmp_path / "a.csv", PAIRS)
+    async with serving(PAIRS, latency=FixedLatency(0.4)) as service:
+        async with program.started(*run(service.url)) as running:
+            await service.arrivals(5)
+            running.send(signal.SIGHUP)
+            await running.said("SIGHUP")
+            running.send(signal.SIGHUP)
+            ended = await running.ended()
+        assert ended.code == 129
+        assert "its terminal or connection was closed (SIGHUP)" in ended.last_line
+        report = judge(tmp_path / "r", PAIRS, service.journal.lines)
+        sent = {(x.person_id, face) for x in service.entries for face in x.face_ids}
+        assert report.of("deleted") == sent
 
 
 async def test_what_does_not_answer_within_the_grace_period_is_unknown(
@@ -135,7 +187,9 @@ async def test_what_does_not_answer_within_the_grace_period_is_unknown(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
+    ids=["SIGTERM", "SIGINT", "SIGHUP"],
 )
 async def test_a_signal_before_the_first_call_leaves_no_run(
     program: Program, tmp_path: Path, number: signal.Signals, code: int
@@ -151,7 +205,7 @@ async def test_a_signal_before_the_first_call_leaves_no_run(
             ended = await running.ended()
         assert ended.code == code, ended.err
         assert ended.last_line == "nothing was sent"
-        assert not (tmp_path / "r" / "ledger.sqlite3").exists()
+        assert not list((tmp_path / "r").glob("ledger.sqlite3*"))
         assert service.entries == []
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from worker import __version__
+from worker import __version__, interruption
 from worker.cli import ending, stdout
-from worker.cli.verb import help_option
+from worker.cli.verb import help_option, unknown_flag
+from worker.spelling import nearest
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -26,9 +27,16 @@ VERBS: Final = {
     "resume": ("worker.cli.resume:resume", "Go on with a run that is not finished."),
     "retry": ("worker.cli.retry:retry", "A new round for what a finished run could not delete."),
     "verify": ("worker.cli.verify:verify", "Look up again what a run says is gone."),
+    "status": ("worker.cli.status:status", "How a run is: state, counts, rate, and why it waits."),
+    "pause": ("worker.cli.pause:pause", "Let a run at work begin no further call for now."),
+    "unpause": ("worker.cli.unpause:unpause", "Let a paused run go on."),
+    "rate": ("worker.cli.rate:rate", "Make a run at work slower or faster."),
+    "stop": ("worker.cli.stop:stop", "End a run at work in good order; resumable."),
     "report": ("worker.cli.report:report", "Write a run's report again from its ledger."),
-    "doctor": ("worker.cli.doctor:doctor", "Find out how the service answers; deletes nothing."),
+    "doctor": ("worker.cli.doctor:doctor", "Check everything that a run needs; deletes nothing."),
+    "config": ("worker.cli.config:config", "Show each setting in force and where it came from."),
     "sandbox": ("worker.cli.sandbox:sandbox", "Serve the emulated API on a loopback port."),
+    "completion": ("worker.cli.completion:completion", "Let bash, zsh or fish complete commands."),
 }
 """Verb to where it lives and its line of the help."""
 
@@ -50,14 +58,30 @@ class _Verbs(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as unknown:
+            said = unknown_flag(unknown, self, ctx)
+            if verbs := [verb for verb in VERBS if self._takes(ctx, verb, unknown.option_name)]:
+                # Behind the verb that was typed, if it is one of them.
+                verb = next((arg for arg in args if arg in verbs), verbs[0])
+                said = (
+                    f"{unknown.option_name} belongs behind its verb:"
+                    f" facepurge {verb} ... {unknown.option_name}"
+                )
+            raise click.NoSuchOption(unknown.option_name, said, ctx=ctx) from None
+
+    def _takes(self, ctx: click.Context, verb: str, flag: str) -> bool:
+        command = self.get_command(ctx, verb)
+        return command is not None and any(flag in param.opts for param in command.params)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not ctx.resilient_parsing:
-            import difflib  # noqa: PLC0415 (start-up)
-
-            near = difflib.get_close_matches(args[0], VERBS, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"the verbs are {', '.join(VERBS)}"
+            meant = nearest(args[0], VERBS)
+            hint = f"did you mean {meant}?" if meant else f"the verbs are {', '.join(VERBS)}"
             raise click.UsageError(f"{args[0]!r} is not a verb: {hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -122,11 +146,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     os.umask(0o077)
     try:
         code = _invoke(args)
+        # No call before this, in which a signal could come between.
+        interruption.state.over = True
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
     except SystemExit as exit_:
         code = exit_.code if isinstance(exit_.code, int) else 1
     except BaseException as error:  # noqa: BLE001 (the one place where every error becomes an exit code)
+        interruption.state.over = True
         code = ending.tell(error, verbose=any(arg in ("-v", "--verbose") for arg in args))
     sys.exit(stdout.exit_code(code))
 

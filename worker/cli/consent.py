@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
-from typing import Literal, TypeAlias
+from typing import Literal, TextIO, TypeAlias
 
 from worker.cli import stderr
 from worker.cli.preview import counted
-from worker.errors import FacepurgeError, GateClosed
+from worker.errors import GateClosed
 from worker.plan import PlanFigures
 
 Noun: TypeAlias = Literal["face", "person"]
 """What is counted: persons where the number of their faces is not known beforehand."""
 
 
-class Terminated(FacepurgeError):
-    """SIGTERM outside the work on the calls, which has an end of its own for it."""
+def asks(*, yes: bool, confirm: int | None) -> bool:
+    """Whether nobody has said anything yet."""
+    return not yes and confirm is None
 
-    exit_code = 143
 
-
-@contextmanager
-def terminating() -> Iterator[None]:
-    """SIGTERM inside ends the program with 143 and a sentence, and cleans up on the way."""
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        raise Terminated("terminated (SIGTERM)")
-
-    before = signal.signal(signal.SIGTERM, on_signal)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _is_terminal(stream: TextIO | None) -> bool:
+    """A process may be started without it, and Python has none then."""
+    return stream is not None and stream.isatty()
 
 
 def to_be_confirmed(figures: PlanFigures) -> tuple[int, Noun]:
@@ -48,32 +36,48 @@ def to_be_confirmed(figures: PlanFigures) -> tuple[int, Noun]:
     return figures.faces, "face"
 
 
+@contextmanager
+def shown(plan: Sequence[str], *, at_once: bool) -> Iterator[None]:
+    """The plan, before anybody is asked about it, and whenever it is refused inside."""
+    if at_once:
+        stderr.write("plan", *plan)
+    try:
+        yield
+    except GateClosed:
+        if not at_once:
+            stderr.write("plan", *plan)
+        raise
+
+
 def obtain(
-    plan: Sequence[str],
     count: int,
     noun: Noun,
     *,
     yes: bool,
     confirm: int | None,
     stdin_is_a_source: bool,
-    quiet: bool,
+    of_what: Literal["plan", "rest"] = "plan",
 ) -> None:
-    """Return only when what ``count`` of ``noun`` stands for may be deleted; shows ``plan`` first.
+    """Return only when what ``count`` of ``noun`` stands for may be deleted.
 
+    The caller has ``shown`` what that is: the whole plan, or the rest that a later session takes up.
     Raises ``GateClosed`` without a word, or with one that names another number.
     """
-    asks = not yes and confirm is None
-    if asks or not quiet:
-        stderr.write("plan", *plan)
     what = counted(count, noun) if noun == "face" else f"faces of {counted(count, noun)}"
     if confirm is not None and confirm != count:
+        if of_what == "rest":
+            raise GateClosed(
+                f"--confirm says {confirm:,}, and {counted(count, noun)} would be taken up now",
+                "the number is of what the run has left to do, not of all that was planned; if that is"
+                f" right, give --confirm {count}",
+            )
         raise GateClosed(
             f"--confirm says {confirm:,}, and the plan has {counted(count, noun)}",
-            "look at the plan; the input is not what the number was taken from",
+            "look at the plan: the number was taken from another input, or another exclusion list",
         )
-    if not asks or not count:
+    if not asks(yes=yes, confirm=confirm) or not count:
         return
-    if stdin_is_a_source or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if stdin_is_a_source or not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
         raise GateClosed(
             f"{what} would be deleted, and nobody can be asked here",
             f"give --confirm {count} (or --yes, whatever the number)",

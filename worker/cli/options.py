@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from worker.cli.parameters import Count, Rate, Text
+from worker.cli.parameters import Count, Hours, Rate, Text
 from worker.cli.verb import GroupedOption
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ SETTING_OF: Final = MappingProxyType(
         "max_delete": "max_delete",
         "max_persons": "max_persons",
         "exclude_from": "exclude_from",
+        "require_excludes": "require_excludes",
+        "plan_ttl": "plan_ttl_hours",
         "allow_oversized_persons": "allow_oversized_persons",
+        "accept_ids": "accept_ids",
         "whole_persons": "whole_persons",
         "delete_person": "delete_person",
         "max_attempts": "max_attempts",
@@ -43,7 +46,16 @@ SETTING_OF: Final = MappingProxyType(
         "endpoint": "endpoint",
         "rate": "rate_per_second",
         "concurrency": "concurrency",
+        "reserve": "reserve_per_second",
         "signature": "signature",
+        "halt": "halt",
+        "canary": "canary",
+        "max_duration": "max_duration",
+        "window": "window",
+        "time_zone": "time_zone",
+        "outside_window": "outside_window",
+        "stop_file": "stop_file",
+        "pause_file": "pause_file",
         "run_dir": "run_dir",
         "log_format": "log_format",
     }
@@ -55,6 +67,7 @@ _COUNT_AT_MOST = 10**12
 _source = partial(click.option, cls=GroupedOption, heading="Source")
 _safety = partial(click.option, cls=GroupedOption, heading="Safety")
 _evidence = partial(click.option, cls=GroupedOption, heading="Evidence")
+_belts = partial(click.option, cls=GroupedOption, heading="Belts")
 _service = partial(click.option, cls=GroupedOption, heading="Service")
 _general = partial(click.option, cls=GroupedOption, heading="General")
 
@@ -78,8 +91,8 @@ source_options = _stack(
     ),
     _source(
         "--columns",
-        type=Text("person=P,face=F,job=J"),
-        help="Names of the ID columns or keys, e.g. person=customer,face=image.",
+        type=Text("person=P,face=F,job=J,due=D"),
+        help="Names of the columns or keys, e.g. person=customer,face=image,due=deadline.",
     ),
     _source("--delimiter", type=Text("CHAR"), help="Delimiter of CSV columns, e.g. ';'."),
 )
@@ -112,9 +125,25 @@ plan_safety_options = _stack(
         help="Legal holds, one 'person' or 'person,face' a line; these are never sent.",
     ),
     _safety(
+        "--require-excludes",
+        is_flag=True,
+        help="Send nothing without --exclude-from, or with an empty file in its place.",
+    ),
+    _safety(
+        "--plan-ttl",
+        type=Hours(),
+        metavar="HOURS",
+        help="How long a plan of plan -o may be run; default 24. A plan's own may be shortened.",
+    ),
+    _safety(
         "--allow-oversized-persons",
         is_flag=True,
         help="Accept more than the documented 20 faces for one person.",
+    ),
+    _safety(
+        "--accept-ids",
+        is_flag=True,
+        help="The IDs are right, although they look as if something had rounded or cut them.",
     ),
     _safety(
         "--whole-persons",
@@ -127,8 +156,8 @@ plan_safety_options = _stack(
         help="Delete the record of a whole person too, once the faces are gone.",
     ),
 )
-"""``skip_invalid, max_delete, max_persons, exclude_from, allow_oversized_persons, whole_persons,
-delete_person``."""
+"""``skip_invalid, max_delete, max_persons, exclude_from, require_excludes, plan_ttl,
+allow_oversized_persons, accept_ids, whole_persons, delete_person``."""
 
 confirmation_options = _stack(
     _safety("--yes", is_flag=True, help="Delete without asking, however many faces there are."),
@@ -142,12 +171,16 @@ confirmation_options = _stack(
 )
 """``yes, confirm``."""
 
+same_account_option = _safety(
+    "--same-account",
+    is_flag=True,
+    help="The AccessKey changed since the plan, and it is of the same account, which nobody can tell "
+    "from the keys.",
+)
+"""``same_account``."""
+
 same_run_options = _stack(
-    _safety(
-        "--same-account",
-        is_flag=True,
-        help="The AccessKey changed since the plan, and it is of the same account.",
-    ),
+    same_account_option,
     _safety(
         "--swap-explained",
         is_flag=True,
@@ -184,6 +217,60 @@ evidence_options = _stack(
     ),
 )
 """``max_attempts, verify, treat_no_person_as_absent``."""
+
+reserve_option = _belts(
+    "--reserve",
+    type=Rate(),
+    metavar="N",
+    help="Calls per second, of --rate, to leave to others on the account; a throttled batch yields.",
+)
+"""``reserve``."""
+
+halt_options = _stack(
+    _belts(
+        "--halt",
+        type=Text("WHEN,CONDITION"),
+        help="Stop a run that goes badly: soon,fail=20 or now,present=5%; 'never' is the default.",
+    ),
+    _belts(
+        "--canary",
+        type=Text("N[,N...]"),
+        help="So many persons first, each stage looked up before the next, e.g. 1,20; 'none' for all.",
+    ),
+)
+"""``halt, canary``."""
+
+hours_options = _stack(
+    _belts(
+        "--max-duration",
+        type=Text("DURATION"),
+        help="End this session after so long, e.g. 6h, 90m, 1d12h; 'none' is the default.",
+    ),
+    _belts(
+        "--window",
+        type=Text("HH:MM-HH:MM[,...]"),
+        help="Times of the day for calls, e.g. 22:00-06:00; 'always' is the default.",
+    ),
+    _belts(
+        "--time-zone",
+        type=Text("ZONE"),
+        help="Of --window, e.g. Europe/Berlin; default the machine's.",
+    ),
+    _belts(
+        "--outside-window",
+        type=click.Choice(["stop", "wait"]),
+        help="Outside of --window: stop, resumable (default), or wait for its next opening.",
+    ),
+    _belts("--stop-file", type=Text("FILE"), help="Stop, resumable, as soon as this file exists."),
+    _belts("--pause-file", type=Text("FILE"), help="Pause while this file exists."),
+)
+"""``max_duration, window, time_zone, outside_window, stop_file, pause_file``."""
+
+belt_options = _stack(halt_options, reserve_option, hours_options)
+"""What stops, pauses or slows a run by itself: what every verb takes that deletes."""
+
+looking_belt_options = _stack(reserve_option, hours_options)
+"""Of these, what a verb takes that only looks."""
 
 service_options = _stack(
     _service("--region", type=Text("REGION"), help="Region of the face library, e.g. cn-shanghai."),
@@ -226,6 +313,14 @@ sandbox_option = _service(
     help="Rehearse against the built-in emulator; real keys are never used.",
 )
 """``sandbox``."""
+
+output_option = _general(
+    "-o",
+    "--output",
+    type=Text("DIR"),
+    help="Keep the plan in DIR; facepurge run DIR carries out exactly that.",
+)
+"""``output``."""
 
 run_dir_option = _general(
     "--run-dir", type=Text("DIR"), help="Directory for ledger and report; default runs/<run-id>."
@@ -286,4 +381,10 @@ def configuration(ctx: click.Context) -> Configuration:
     """
     from worker.configuration import load  # noqa: PLC0415 (start-up: --help needs none of it)
 
-    return load(flags_to_settings(ctx), os.environ, ctx.params.get("config"))
+    flags = {param.name or "" for param in ctx.command.params if isinstance(param, click.Option)}
+    return load(
+        flags_to_settings(ctx),
+        os.environ,
+        ctx.params.get("config"),
+        known_flags={**dict.fromkeys(flags, ""), **SETTING_OF},
+    )

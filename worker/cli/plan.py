@@ -9,9 +9,13 @@ import click
 from worker.cli import stderr
 from worker.cli.ending import NOTHING_SENT, known
 from worker.cli.options import (
+    belt_options,
     configuration,
+    evidence_options,
     general_options,
+    output_option,
     plan_safety_options,
+    sandbox_option,
     service_options,
     source_options,
 )
@@ -20,14 +24,20 @@ from worker.cli.verb import verb
 EXAMPLES = """\
 facepurge plan faces.csv
 facepurge plan a.csv b.jsonl.gz --exclude-from holds.txt
-facepurge plan faces.csv --rate 5 --json"""
+facepurge plan faces.csv --rate 5 --json
+facepurge plan 'exports/*.csv' --region cn-shanghai --exclude-from holds.txt -o plans/november
+facepurge plan faces.csv --sandbox -o rehearsal"""
 
 
 @verb("plan", examples=EXAMPLES)
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@output_option
 @source_options
 @plan_safety_options
+@evidence_options
+@belt_options
 @service_options
+@sandbox_option
 @general_options
 @click.pass_context
 def plan(
@@ -35,6 +45,8 @@ def plan(
     /,
     sources: tuple[str, ...],
     *,
+    output: str | None,
+    sandbox: bool,
     json: bool,
     verbose: bool,
     quiet: bool,
@@ -42,17 +54,28 @@ def plan(
 ) -> int:
     """Read and check SOURCE..., and say what a run would send and how long it would take.
 
-    Sends nothing and needs no credentials. Ends with the code that the run would be refused with.
+    Sends nothing. Ends with the code that the run would be refused with. With -o DIR the plan is kept,
+    and facepurge run DIR carries out exactly that: what was planned is what runs. Such a plan belongs
+    to an account and an endpoint; without -o neither is needed.
     """
-    from worker import telemetry  # noqa: PLC0415 (start-up: --help needs none of these)
-    from worker.cli import consent, planning, purge  # noqa: PLC0415
-    from worker.cli.run_directory import new_run_id  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415 (start-up: --help needs none of these)
 
-    with known(NOTHING_SENT), consent.terminating():
-        settings = configuration(ctx).settings
+    from worker import telemetry  # noqa: PLC0415
+    from worker.cli import belts, plan_directory, planning  # noqa: PLC0415
+    from worker.cli.run_directory import new_run_id  # noqa: PLC0415
+    from worker.cli.sealing import make_plan  # noqa: PLC0415
+    from worker.cli.target import address_of  # noqa: PLC0415
+
+    with known(NOTHING_SENT):
+        given = configuration(ctx)
+        settings = given.settings
         stderr.begin(settings.log_format)
         telemetry.configure(settings.log_format, verbose - quiet, sys.stderr)
-        address = ""
-        if settings.region or settings.endpoint:
-            address = purge.endpoint_of(settings).url_base
+        plan_directory.refuse_plans(sources)
+        belts.require_window(given)
+        if output is not None:
+            return make_plan(
+                given, sources, Path(output), rehearsal=sandbox, json=json, quiet=quiet
+            )
+        address = address_of(settings, rehearsal=sandbox)
         return planning.dry_run(settings, sources, new_run_id(), address, json=json, quiet=quiet)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -16,10 +18,13 @@ import msgspec
 from worker.cli import stderr, stdout
 from worker.cli.ending import NOTHING_SENT
 from worker.cli.preview import counted, plan_document, plan_lines, rejection_lines
+from worker.cli.readiness import belt_lines
 from worker.cli.run_directory import REPORT, make_run_directory
+from worker.clock import SystemClock
+from worker.deadlines import Schedule
 from worker.errors import GateClosed, InputRefused, UsageRefused
 from worker.holds import NO_HOLDS, Grammar, Holds, read_holds
-from worker.ledger.draft import LedgerDraft
+from worker.ledger.draft import LedgerDraft, no_room_remedy
 from worker.plan import PlanFigures, draw_up
 from worker.report.rejections import write_rejections
 from worker.settings import DOCUMENTED_FACES_PER_PERSON, Settings
@@ -37,6 +42,8 @@ class Plan:
     draft: LedgerDraft
     figures: PlanFigures
     holds: Holds
+    sources: tuple[str, ...]
+    """Their names, in order."""
 
 
 class _ReadingProgress:
@@ -55,12 +62,21 @@ class _ReadingProgress:
 
 @contextmanager
 def planned(
-    settings: Settings, specs: Sequence[str], run_id: str, directory: Path, *, quiet: bool
+    settings: Settings,
+    specs: Sequence[str],
+    run_id: str,
+    directory: Path,
+    *,
+    quiet: bool,
+    flag: str = "--run-dir DIR",
 ) -> Iterator[Plan]:
     """Read and arrange everything in ``directory``; the draft is gone afterwards unless sealed.
 
-    Raises ``InputRefused`` for a source or an exclusion list that cannot be trusted as a whole.
+    ``flag`` names another place, for where there is no room in this one.
+    Raises ``InputRefused`` for a source or an exclusion list that cannot be trusted as a whole, and
+    ``GateClosed`` where there has to be such a list.
     """
+    require_exclusion_list(settings)
     options = SourceOptions(
         format=settings.format,
         columns=settings.columns,
@@ -76,27 +92,91 @@ def planned(
     if settings.exclude_from:
         grammar = Grammar(settings.person_id_pattern, settings.face_id_pattern)
         holds = read_holds(Path(settings.exclude_from), grammar)
-    sources = open_sources(specs, options, sys.stdin.buffer)
-    with LedgerDraft(directory) as draft:
+    # A process may be started without a standard input, and Python has none then.
+    stdin = sys.stdin.buffer if sys.stdin else None
+    sources = open_sources(specs, options, stdin)
+    with LedgerDraft(directory, flag=flag) as draft:
         progress = _ReadingProgress(quiet=quiet)
-        yield Plan(draft, draw_up(sources, holds, draft, run_id, progress), holds)
+        figures = draw_up(
+            sources,
+            holds,
+            draft,
+            run_id,
+            progress,
+            schedule=lambda: schedule_of(settings),
+            accept_ids=settings.accept_ids,
+        )
+        if quiet:
+            # Nobody may be shown the plan, in which they stand otherwise.
+            stderr.write(*(f"warning: {text}" for text in figures.warnings), level="warning")
+        yield Plan(draft, figures, holds, tuple(source.name for source in sources))
 
 
-def refuse_invalid_rows(plan: Plan, settings: Settings, directory: Path) -> None:
+def schedule_of(settings: Settings) -> Schedule:
+    """When the calls would be made if the run started now, at the rate that is left to it."""
+    rate = settings.rate_per_second - settings.reserve_per_second
+    return Schedule(SystemClock().now_us(), rate)
+
+
+def require_exclusion_list(settings: Settings) -> None:
+    """Where nothing may run without a list of legal holds, there is one that somebody wrote.
+
+    A list without an entry is one as long as it says so itself, in a comment: an empty file is what
+    an export leaves that went wrong. Raises ``GateClosed``.
+    """
+    if not settings.require_excludes:
+        return
+    if not settings.exclude_from:
+        raise GateClosed(
+            "no exclusion list is named, and --require-excludes (require_excludes) wants one",
+            "name the list of legal holds with --exclude-from FILE (exclude_from)",
+        )
+    path = Path(settings.exclude_from)
+    if _is_blank(path):
+        raise GateClosed(
+            f"{path}: the exclusion list is an empty file, and --require-excludes"
+            " (require_excludes) wants one that somebody wrote",
+            "export the list again; if there really are no holds, say so in it with a comment,"
+            " like `# no holds, 2026-11-26, legal department`",
+        )
+
+
+def _is_blank(path: Path) -> bool:
+    try:
+        return not path.read_bytes().removeprefix(codecs.BOM_UTF8).strip()
+    except OSError:
+        return False  # whoever reads it next says why it cannot be
+
+
+def hold_lines(entries: int, settings: Settings) -> list[str]:
+    """How many legal holds stand behind the plan, where there is a list of them."""
+    if not settings.exclude_from:
+        return []
+    nobody = "" if entries else "; it holds nobody"
+    noun = "entry" if entries == 1 else "entries"
+    return [f"  holds     {entries:>12,}   {noun} of {settings.exclude_from}{nobody}"]
+
+
+def refuse_invalid_rows(
+    plan: Plan, settings: Settings, directory: Path, *, always_kept: bool = True
+) -> None:
     """Stop here when rows were refused and nobody said ``--skip-invalid``.
 
-    Raises ``InputRefused``; all refused rows are then in ``rejected.csv`` under ``directory``.
+    Raises ``InputRefused``; all refused rows are then in ``rejected.csv`` under ``directory``. Unless
+    they are ``always_kept``, only where they are too many to be shown.
     """
     figures = plan.figures
     if not figures.invalid or settings.skip_invalid:
         return
-    if not directory.exists():
-        make_run_directory(directory)
     stderr.write("rows refused", *rejection_lines(figures), level="error")
-    path = write_rejections(plan.draft.rejections(), directory / REPORT)
+    where = "above"
+    if always_kept or figures.invalid + figures.conflicts > len(figures.rejections):
+        if not directory.exists():
+            make_run_directory(directory)
+        where = f"in {write_rejections(plan.draft.rejections(), directory / REPORT)}"
     raise InputRefused(
         f"the input has {counted(figures.invalid, 'row')} that cannot be sent as"
-        f" {'it is' if figures.invalid == 1 else 'they are'}; all of them are in {path}",
+        f" {'it is' if figures.invalid == 1 else 'they are'}; all of them are {where}",
         "mend them in the input, or leave them out with --skip-invalid",
     )
 
@@ -104,9 +184,9 @@ def refuse_invalid_rows(plan: Plan, settings: Settings, directory: Path) -> None
 def check_plan(figures: PlanFigures, settings: Settings) -> None:
     """Refuse a plan that is bigger than somebody allowed, or not what the flags are about.
 
-    Whole persons need a ceiling, because nobody can know beforehand how many faces they have.
     Raises ``GateClosed``, and ``UsageRefused`` for ``delete_person`` without a whole person.
     """
+    check_ceilings(figures, settings)
     if settings.delete_person and not figures.whole_persons:
         raise UsageRefused(
             "--delete-person would do nothing: the plan has no person of whom everything is to go,"
@@ -114,6 +194,22 @@ def check_plan(figures: PlanFigures, settings: Settings) -> None:
             "leave out --delete-person (delete_person), or ask for everything of each person:"
             ' "faces": "all" in JSON, --whole-persons for a table without a face column',
         )
+    if figures.oversized_persons and not settings.allow_oversized_persons:
+        raise GateClosed(
+            f"{counted(figures.oversized_persons, 'person')} would have more than the documented"
+            f" {DOCUMENTED_FACES_PER_PERSON} faces (up to {figures.largest_person_faces:,}): a"
+            " wrong column as person ID looks like this",
+            "check --columns; give --allow-oversized-persons if the account really has such"
+            " persons",
+        )
+
+
+def check_ceilings(figures: PlanFigures, settings: Settings) -> None:
+    """Refuse a plan that is bigger than somebody allowed.
+
+    Whole persons need a ceiling, because nobody can know beforehand how many faces they have.
+    Raises ``GateClosed``.
+    """
     if settings.max_delete and figures.faces > settings.max_delete:
         raise GateClosed(
             f"the plan has {counted(figures.faces, 'face')}, and --max-delete allows"
@@ -132,14 +228,6 @@ def check_plan(figures: PlanFigures, settings: Settings) -> None:
             " faces that is nobody knows before; so such a plan needs a ceiling",
             f"look at the plan; if its number of persons is right, add --max-persons"
             f" {figures.persons}",
-        )
-    if figures.oversized_persons and not settings.allow_oversized_persons:
-        raise GateClosed(
-            f"{counted(figures.oversized_persons, 'person')} would have more than the documented"
-            f" {DOCUMENTED_FACES_PER_PERSON} faces (up to {figures.largest_person_faces:,}): a"
-            " wrong column as person ID looks like this",
-            "check --columns; give --allow-oversized-persons if the account really has such"
-            " persons",
         )
 
 
@@ -164,21 +252,40 @@ def dry_run(
 ) -> int:
     """Plan, tell, and forget the plan; returns the 2, 3 or 4 that the run would."""
     with (
-        tempfile.TemporaryDirectory(prefix="facepurge-plan-") as scratch,
-        planned(settings, specs, run_id, Path(scratch), quiet=quiet) as plan,
+        _scratch() as scratch,
+        planned(settings, specs, run_id, scratch, quiet=quiet, flag="TMPDIR") as plan,
     ):
         figures = plan.figures
         if json:
-            document = plan_document(figures, settings.rate_per_second, address)
+            document = plan_document(figures, schedule_of(settings).rate_per_second, address)
             stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode())
         else:
             lines = plan_lines(figures, settings, address, settings.account_id)
+            lines += belt_lines(settings)
             stdout.write("\n".join(["plan", *lines]))
-        refuse_invalid_rows(plan, settings, run_directory(settings, run_id))
+        directory = run_directory(settings, run_id)
+        refuse_invalid_rows(plan, settings, directory, always_kept=bool(settings.run_dir))
         stderr.write(*rejection_lines(figures))
         check_plan(figures, settings)
         stderr.write(f"{NOTHING_SENT}; this was a dry run")
         return dry_run_exit_code(figures)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A directory that is gone afterwards. Raises ``GateClosed`` where nobody may make one."""
+    try:
+        directory = tempfile.mkdtemp(prefix="facepurge-plan-")
+    except OSError as error:
+        raise GateClosed(
+            f"TMPDIR: the plan could not be written among the temporary files ({error.strerror});"
+            " nothing was sent",
+            no_room_remedy("TMPDIR"),
+        ) from error
+    try:
+        yield Path(directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def anchored(settings: Settings) -> Settings:
@@ -187,7 +294,7 @@ def anchored(settings: Settings) -> Settings:
         settings,
         **{
             key: os.path.abspath(path)  # noqa: PTH100 (resolving links would follow one that moves)
-            for key in ("exclude_from", "ca_file")
+            for key in ("exclude_from", "ca_file", "stop_file", "pause_file")
             if (path := getattr(settings, key))
         },
     )

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from worker import canary
 from worker.calibration import calibrated
+from worker.cli.belts import Belts, pacer_of, watches_of
 from worker.cli.confidential import ConfidentialChain
+from worker.cli.display import show
 from worker.cli.gauge import AttemptLog, Gauge
-from worker.cli.progress import show
+from worker.cli.helm import Helm
 from worker.cli.run_directory import SANDBOX
 from worker.cli.signals import Signals
 from worker.clock import Clock, SystemClock
-from worker.errors import GateClosed, LedgerFailed
+from worker.errors import LedgerFailed
 from worker.fold import Rules
 from worker.green.client import GreenClient
 from worker.green.codes import RETRYABLE_CODES, not_found_codes
@@ -29,42 +33,21 @@ from worker.green.operations import DELETE_FACES, DELETE_PERSON, GET_PERSON
 from worker.green.signing import signer_for
 from worker.green.transport import open_transport
 from worker.holds import Grammar, HoldWatch
+from worker.interruption import handed_to
 from worker.ledger.books import LedgerBooks
 from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
 from worker.ledger.writer import ThreadWriter
-from worker.locks import quota_lock
 from worker.model import Step, StopReason, Verb
 from worker.pacing import Pacer, Pacers
 from worker.pipeline import Lane, Pipeline, Stop
 from worker.report.interface import RunHeader
-from worker.sandbox.child import sandbox_process
+from worker.sandbox.child import SandboxProcess, sandbox_process
 from worker.sandbox.keys import SANDBOX_ACCESS_KEY_ID, SANDBOX_ACCESS_KEY_SECRET
 from worker.settings import Settings
 
-TEMPORARY_KEY_PREFIX = "STS."
-"""How the AccessKey IDs begin that STS gives out."""
-
 SANDBOX_NAME = "sandbox"
 """What a rehearsal's account and endpoint are called, whatever port it happens to have."""
-
-
-def account_of(settings: Settings) -> str:
-    """The declared account, otherwise the AccessKey ID.
-
-    Raises ``RunStopped`` or ``UsageRefused`` when there are no credentials, and ``GateClosed`` for
-    temporary ones without a declared account.
-    """
-    if settings.account_id:
-        return settings.account_id
-    key_id = asyncio.run(credential_chain().get()).access_key_id
-    if key_id.startswith(TEMPORARY_KEY_PREFIX):
-        raise GateClosed(
-            "the credentials are temporary, so their AccessKey ID does not say which account they"
-            " are of, and a run and its quota belong to an account",
-            "name the account: account_id in the configuration, or FACEPURGE_ACCOUNT_ID",
-        )
-    return key_id
 
 
 def endpoint_of(settings: Settings) -> Endpoint:
@@ -86,15 +69,28 @@ def as_calibrated(settings: Settings, account: str, address: str) -> Settings:
 @asynccontextmanager
 async def _service(
     header: RunHeader, settings: Settings, run_dir: Path
-) -> AsyncIterator[tuple[Endpoint, CredentialChain]]:
+) -> AsyncIterator[tuple[Endpoint, CredentialChain, SandboxProcess | None]]:
     """Where the calls go and who signs them; a rehearsal has its own server and never real keys."""
     if not header.rehearsal:
-        yield endpoint_of(settings), ConfidentialChain(credential_chain())
+        yield endpoint_of(settings), ConfidentialChain(credential_chain()), None
         return
     directory = run_dir / SANDBOX
-    async with sandbox_process(directory, directory / "state.json") as url:
+    async with sandbox_process(directory, directory / "state.json") as server:
         key = Credential(SANDBOX_ACCESS_KEY_ID, SANDBOX_ACCESS_KEY_SECRET, provider=SANDBOX_NAME)
-        yield resolve_endpoint("", "public", url, allow=False), FixedCredential(key)
+        endpoint = resolve_endpoint("", "public", server.url, allow=False)
+        yield endpoint, FixedCredential(key), server
+
+
+async def _outlive(server: SandboxProcess, pipeline: Pipeline) -> None:
+    """Stop a rehearsal whose server has ended by itself: no patience brings it back."""
+    how = await server.ended()
+    pipeline.stop(
+        Stop(
+            StopReason.OUTAGE,
+            f"the sandbox of this rehearsal is gone: {how}",
+            "resume the rehearsal: the sandbox is started again, in the same world",
+        )
+    )
 
 
 LANES = {
@@ -137,9 +133,9 @@ def lanes_of(pacers: Pacers, verb: Verb) -> list[Lane]:
 async def carry_out(run_dir: Path, settings: Settings, verb: Verb, *, quiet: bool) -> Stop:
     """Do what the ledger of ``run_dir`` still has to do, or what ``verb`` asks for anew.
 
-    Returns why it ended. The caller holds the run's lock and has the operator's word. Raises
-    ``GateClosed`` before the first call when the ledger, the exclusion list or the quota's lock
-    forbids it.
+    Returns why it ended. The caller holds the lock of the run and, where anything is left to be sent,
+    that of the quota, and has the operator's word. Raises ``GateClosed`` before the first call when
+    the ledger or the exclusion list forbids it.
     """
     clock: Clock = SystemClock()
     books = LedgerBooks(open_ledger(run_dir, read_only=True, checked=True))
@@ -148,7 +144,8 @@ async def carry_out(run_dir: Path, settings: Settings, verb: Verb, *, quiet: boo
     finally:
         books.close()
     async with AsyncExitStack() as stack:
-        signals = stack.enter_context(Signals(run_dir))
+        signals = Signals(run_dir)
+        stack.enter_context(handed_to(signals.take))
         ledger = Ledger(
             open_ledger(run_dir, checked=True),
             ThreadWriter,
@@ -168,8 +165,9 @@ async def carry_out(run_dir: Path, settings: Settings, verb: Verb, *, quiet: boo
             grammar = Grammar(settings.person_id_pattern, settings.face_id_pattern)
             holds = HoldWatch(Path(settings.exclude_from), known_holds, ledger, grammar)
             await holds.check()
-        endpoint, credentials = await stack.enter_async_context(_service(header, settings, run_dir))
-        stack.enter_context(quota_lock(header.account, endpoint.url_base, run_dir))
+        endpoint, credentials, server = await stack.enter_async_context(
+            _service(header, settings, run_dir)
+        )
         transport = await stack.enter_async_context(
             open_transport(endpoint.url_base, settings, clock)
         )
@@ -177,6 +175,7 @@ async def carry_out(run_dir: Path, settings: Settings, verb: Verb, *, quiet: boo
             settings.rate_per_second,
             outage_limit_seconds=settings.outage_limit_minutes * 60,
             shared=settings.shared_quota,
+            make=pacer_of(settings),
         )
         lanes = lanes_of(pacers, verb)
         client = GreenClient(
@@ -193,6 +192,7 @@ async def carry_out(run_dir: Path, settings: Settings, verb: Verb, *, quiet: boo
         )
         rules = rules_of(settings)
         log = AttemptLog()
+        watches = watches_of(settings, verb, ledger, clock)
         pipeline = Pipeline(
             ledger,
             client,
@@ -203,11 +203,18 @@ async def carry_out(run_dir: Path, settings: Settings, verb: Verb, *, quiet: boo
             concurrency=settings.concurrency,
             grace_seconds=settings.grace_seconds,
             harmless_codes=rules.not_found_codes if settings.treat_no_person_as_absent else (),
+            watches=watches,
         )
-        gauge = Gauge(header.faces, pipeline, [lane.pacer for lane in lanes], log)
-        signals.govern(pipeline)
-        await ledger.begin_session(verb, clock.now_us(), verify=settings.verify)
-        stop = await _work(pipeline, gauge, ledger, settings, quiet=quiet)
+        gauge = Gauge(header.faces, pipeline, lanes, log)
+        signals.govern(pipeline, lambda: gauge.deleted)
+        await ledger.begin_session(
+            verb, clock.now_us(), verify=settings.verify, canary=canary.parse(settings.canary)
+        )
+        belts = Belts(settings, pipeline, clock)
+        await belts.begin(watches)
+        helm = Helm(ledger, pipeline, gauge, clock, settings=settings, run_dir=str(run_dir))
+        beside = [helm.follow(), *belts.kept(), *([_outlive(server, pipeline)] if server else [])]
+        stop = await _work(pipeline, gauge, ledger, settings, beside=beside, quiet=quiet)
         if stop.reason is not StopReason.LEDGER:
             # What was cancelled between two writes ends here, not only on resume.
             await ledger.close_open_attempts(clock.now_us())
@@ -222,6 +229,8 @@ def _waits_seconds(lanes: Sequence[Lane], pipeline: Pipeline) -> dict[str, float
     for lane in lanes:
         for reason, seconds in lane.pacer.waits_seconds.items():
             waits[reason] = waits.get(reason, 0.0) + seconds
+    # A pause is one and the same for all lanes.
+    waits["paused"] = max(lane.pacer.waits_seconds["paused"] for lane in lanes)
     return waits
 
 
@@ -241,10 +250,19 @@ async def close_left_behind(run_dir: Path) -> None:
 
 
 async def _work(
-    pipeline: Pipeline, gauge: Gauge, ledger: Ledger, settings: Settings, *, quiet: bool
+    pipeline: Pipeline,
+    gauge: Gauge,
+    ledger: Ledger,
+    settings: Settings,
+    *,
+    beside: Iterable[Coroutine[Any, Any, None]],
+    quiet: bool,
 ) -> Stop:
     async with asyncio.TaskGroup() as group:
-        watchers = [group.create_task(gauge.follow(ledger))]
+        watchers = [
+            group.create_task(gauge.follow(ledger)),
+            *map(group.create_task, beside),
+        ]
         if not quiet:
             lines_only = settings.log_format == "json"
             display = show(gauge, stream=sys.stderr, lines_only=lines_only)

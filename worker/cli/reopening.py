@@ -12,15 +12,19 @@ import msgspec
 
 from worker import telemetry
 from worker.cli import consent, purge, stderr
+from worker.cli.account import established
+from worker.cli.bound_plan import require_begun
+from worker.cli.plan_directory import require_own
 from worker.cli.planning import anchored
 from worker.cli.preview import counted
 from worker.configuration import Configuration
-from worker.errors import GateClosed
+from worker.errors import GateClosed, UsageRefused
 from worker.green.codes import RETRYABLE_CODES
 from worker.ledger.books import LedgerBooks, Left
+from worker.ledger.commands import note_death
 from worker.ledger.database import open_ledger, require_ledger
 from worker.limits import check
-from worker.locks import run_lock
+from worker.locks import reading_lock, run_lock
 from worker.model import StopReason
 from worker.report.interface import RunHeader
 from worker.settings import Settings
@@ -36,25 +40,40 @@ class Reopened:
     """What a resume takes up."""
     retried: Left
     """What a new round takes up."""
+    left_and_retried: Left
+    """What a new round takes up that goes on with the rest as well."""
     reasons: Sequence[StopReason]
     """Why each session ended."""
 
 
 @contextmanager
-def reopened(run_dir: Path) -> Iterator[Reopened]:
-    """The run in ``run_dir``, locked.
+def reopened(run_dir: Path, *, to_read: bool = False) -> Iterator[Reopened]:
+    """The run in ``run_dir``, locked; ``to_read`` it, also where nobody may write.
 
-    Raises ``GateClosed`` where there is none, or another process works on it.
+    Raises ``GateClosed`` where there is none, where it is a plan that was never begun, where it is
+    somebody else's or may be written by others, or where another process works on it. A session that has
+    left no end is noted as dead, unless this is ``to_read``.
     """
     require_ledger(run_dir)
-    with run_lock(run_dir):
-        books = LedgerBooks(open_ledger(run_dir, read_only=True))
+    if not to_read:
+        require_own(run_dir, "run")
+    with reading_lock(run_dir) if to_read else run_lock(run_dir):
+        connection = open_ledger(run_dir, read_only=True)
+        books = LedgerBooks(connection)
         try:
+            require_begun(run_dir, connection)
+            if not to_read:
+                note_death(run_dir)
+            left, retried = books.left(), books.retried(RETRYABLE_CODES)
+            both = left if retried.calls == 0 else retried
+            if left.calls and retried.calls:
+                both = books.left_and_retried(RETRYABLE_CODES)
             run = Reopened(
                 run_dir,
                 books.header(),
-                books.left(),
-                books.retried(RETRYABLE_CODES),
+                left,
+                retried,
+                both,
                 [session.stop_reason for session in books.sessions()],
             )
         finally:
@@ -63,7 +82,10 @@ def reopened(run_dir: Path) -> Iterator[Reopened]:
 
 
 def settings_of(header: RunHeader, given: Configuration) -> Settings:
-    """The run's own settings, with what was said about this session laid over them."""
+    """The run's own settings, with what was said about this session laid over them.
+
+    Raises ``UsageRefused`` for what cannot be said.
+    """
     stored = msgspec.convert(header.settings, Settings)
     default = Settings()
     said = {
@@ -74,9 +96,21 @@ def settings_of(header: RunHeader, given: Configuration) -> Settings:
         if origin.startswith("--")
         or (origin != "default" and getattr(given.settings, key) != getattr(default, key))
     }
+    # How logs look is about the terminal of this session, whatever another one had.
+    said["log_format"] = given.settings.log_format
+    # Who names a region now means it, and not the address that the run was planned with.
+    if said.get("region", stored.region) != stored.region and "endpoint" not in said:
+        said["endpoint"] = ""
+    if said.get("endpoint", stored.endpoint) != stored.endpoint and "region" not in said:
+        said["region"] = ""
     settings = anchored(msgspec.structs.replace(stored, **said))
     check(settings, given.origins)
     if header.rehearsal:
+        for key in ("region", "endpoint"):
+            if (flag := given.origins[key]).startswith("--"):
+                raise UsageRefused(
+                    f"{flag}: the run is a rehearsal and has its own server", "leave it out"
+                )
         return settings
     return purge.as_calibrated(settings, header.account, header.endpoint)
 
@@ -92,22 +126,32 @@ def require_explanation(reasons: Sequence[StopReason], *, swap_explained: bool) 
         )
 
 
-def require_same_target(header: RunHeader, settings: Settings, *, same_account: bool) -> None:
-    """A run belongs to its account and endpoint. Raises ``GateClosed`` naming the difference."""
+def require_same_target(
+    header: RunHeader, settings: Settings, *, same_account: bool, what: str = "run"
+) -> None:
+    """A run belongs to its account and endpoint, and so does a plan, which is ``what`` says.
+
+    Raises ``GateClosed`` naming the difference, and what ``worker.cli.account.established`` raises.
+    """
     if header.rehearsal:
         return
-    remedy = "use the account and endpoint of the run, or plan a new run from the original input"
+    remedy = f"use the account and endpoint of the {what}, or plan anew from the original input"
     address = purge.endpoint_of(settings).url_base
     if address != header.endpoint:
         raise GateClosed(
-            f"the run belongs to {header.endpoint}, and the settings now say {address}", remedy
+            f"the {what} belongs to {header.endpoint}, and the settings now say {address}", remedy
         )
-    account = purge.account_of(settings)
-    if account != header.account and not same_account:
-        raise GateClosed(
-            f"the run belongs to {header.account}, and the credentials now are {account}",
-            f"{remedy}; if this is another key of the same account, add --same-account",
-        )
+    account = established(settings)
+    # Nobody's word makes one account of two: it counts only where a key stands for its account.
+    another = account.is_another(header.account)
+    if account.owns(header.account) or (same_account and not another):
+        return
+    if not another:
+        remedy += "; if this is another key of the same account, add --same-account"
+    raise GateClosed(
+        f"the {what} belongs to {header.account}, and the credentials now are {account.name}",
+        remedy,
+    )
 
 
 def obtain_consent(
@@ -115,19 +159,32 @@ def obtain_consent(
 ) -> None:
     """The operator's word for ``left``; a run with whole persons is confirmed by persons.
 
-    Raises ``GateClosed`` without it.
+    Raises ``GateClosed`` without it. Mere lookups need none.
     """
     noun: consent.Noun = "person" if run.header.whole_persons else "face"
     count = left.persons if run.header.whole_persons else left.faces
-    consent.obtain(
-        [f"  {counted(count, noun)} of run {run.header.run_id} {what}"],
-        count,
-        noun,
-        yes=yes or run.header.rehearsal,
-        confirm=confirm,
-        stdin_is_a_source=False,
-        quiet=quiet,
-    )
+    line = f"  {counted(count, noun)} of run {run.header.run_id} {what}"
+    if only_looks(left):
+        line = (
+            f"  {counted(left.calls, 'lookup')} of run {run.header.run_id} still to be made;"
+            " nothing is deleted by them"
+        )
+    yes = yes or run.header.rehearsal
+    at_once = not quiet or (consent.asks(yes=yes, confirm=confirm) and count > 0)
+    with consent.shown([line], at_once=at_once):
+        consent.obtain(
+            count,
+            noun,
+            yes=yes,
+            confirm=confirm,
+            stdin_is_a_source=False,
+            of_what="rest",
+        )
+
+
+def only_looks(left: Left) -> bool:
+    """Whether all that is left is a verification that was broken off: it deletes nothing."""
+    return left.calls > 0 and not left.persons
 
 
 def begin_telling(settings: Settings, verbosity: int) -> None:

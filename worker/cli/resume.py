@@ -7,6 +7,7 @@ import click
 from worker.cli.ending import NOTHING_SENT, known
 from worker.cli.options import (
     attempts_option,
+    belt_options,
     config_option,
     configuration,
     confirmation_options,
@@ -29,6 +30,7 @@ facepurge resume runs/20261123T185054Z-3f9a1c --confirm 4711 --rate 5"""
 @max_delete_option
 @same_run_options
 @attempts_option
+@belt_options
 @service_options
 @config_option
 @log_options
@@ -57,18 +59,21 @@ def resume(
     from contextlib import ExitStack  # noqa: PLC0415 (start-up: --help needs none of these)
     from pathlib import Path  # noqa: PLC0415
 
-    from worker.cli import consent, reopening  # noqa: PLC0415
+    from worker.cli import planning, reopening  # noqa: PLC0415
     from worker.cli.concluding import conclude_run  # noqa: PLC0415
+    from worker.cli.target import quota_of  # noqa: PLC0415
     from worker.model import Verb  # noqa: PLC0415
 
     with ExitStack() as ours:
-        with known(NOTHING_SENT), consent.terminating():
+        with known(NOTHING_SENT):
             run = ours.enter_context(reopening.reopened(Path(run_dir)))
             settings = reopening.settings_of(run.header, configuration(ctx))
             reopening.begin_telling(settings, verbose - quiet)
             if run.left.calls:
+                planning.require_exclusion_list(settings)
                 reopening.require_explanation(run.reasons, swap_explained=swap_explained)
                 reopening.require_same_target(run.header, settings, same_account=same_account)
+                ours.enter_context(quota_of(run.header, run.run_dir))
                 what = "not gone for certain yet"
                 reopening.obtain_consent(
                     run, run.left, what, yes=yes, confirm=confirm, quiet=bool(quiet)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,8 +17,14 @@ from worker.locks import LOCK_NAME, run_lock
 
 REPORT = "report"
 SANDBOX = "sandbox"
-_OURS = frozenset({DRAFT_NAME, REPORT, SANDBOX, LOCK_NAME})
-"""What a planning that did not get to the end may have left."""
+_LEFT_BY_PLANNING = {
+    DRAFT_NAME: None,
+    LOCK_NAME: None,
+    REPORT: re.compile(r"rejected\.csv|\.rejected\.csv\.tmp"),
+    SANDBOX: re.compile(r"state\.json|\.state\.json\.[0-9]+"),
+}
+"""What a planning that did not get to the end may have left, and in a directory what of it. Anything
+else there is what a run has done, and perhaps all that is left to prove it."""
 
 
 def new_run_id() -> str:
@@ -25,12 +33,12 @@ def new_run_id() -> str:
 
 
 @contextmanager
-def made_run_directory(path: Path) -> Iterator[None]:
+def made_run_directory(path: Path, flag: str = "--run-dir") -> Iterator[None]:
     """A run directory of this process alone; none is left when the block ends before a plan.
 
     Raises what ``make_run_directory`` and ``run_lock`` raise.
     """
-    make_run_directory(path)
+    made = make_run_directory(path, flag)
     with run_lock(path):
         try:
             yield
@@ -39,6 +47,8 @@ def made_run_directory(path: Path) -> Iterator[None]:
                 with suppress(OSError):
                     (path / LOCK_NAME).unlink()
                     path.rmdir()
+                    for parent in made:
+                        parent.rmdir()
             raise
 
 
@@ -51,35 +61,59 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-def make_run_directory(path: Path) -> None:
-    """Create ``path`` with mode 0700, or take over an empty one.
+def make_run_directory(path: Path, flag: str = "--run-dir") -> Sequence[Path]:
+    """Create ``path``, which ``flag`` named, with mode 0700, or take over an empty one.
 
-    Raises ``GateClosed`` when a run or anything else lives there already, or when it cannot be
-    made.
+    Returns the directories above it that had to be made too, the nearest first. Raises
+    ``GateClosed`` when a run or anything else lives there already, or when it cannot be made.
     """
+    name = shlex.quote(str(path))
     try:
         if path.is_symlink():
             raise GateClosed(
                 f"{path}: the run directory is a symbolic link",
-                "name the directory itself with --run-dir",
+                f"name the directory itself with {flag}",
             )
+        made = [parent for parent in path.parents if not parent.exists()]
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
         _sync(path.parent)
         content = {entry.name for entry in os.scandir(path)}
         if FILE_NAME in content:
             raise GateClosed(
-                f"{path}: a run lives here already",
-                f"go on with it: facepurge resume {path}; or choose another --run-dir",
+                f"{path}: a run or a plan lives here already",
+                f"go on with a run: facepurge resume {name}; carry out a plan: facepurge run {name};"
+                f" or choose another directory with {flag}",
             )
-        if foreign := sorted(content - _OURS):
+        if foreign := sorted(content - _LEFT_BY_PLANNING.keys()):
             raise GateClosed(
                 f"{path}: the directory is not empty (there is {foreign[0]!r})",
-                "choose a new or an empty directory with --run-dir",
+                f"choose a new or an empty directory with {flag}",
+            )
+        if evidence := sorted(_left_by_a_run(path)):
+            raise GateClosed(
+                f"{path}: a run has left {evidence[0]} here, and its ledger ({FILE_NAME}) is gone",
+                "keep that: it may be all that proves what was done; and choose a new or an empty"
+                f" directory with {flag}",
             )
         path.chmod(0o700)
     except OSError as error:
         raise GateClosed(
             f"{path}: the run directory cannot be made ({error.strerror})",
-            "choose another place with --run-dir",
+            f"choose another place with {flag}",
         ) from error
+    return made
+
+
+def _left_by_a_run(path: Path) -> Iterator[str]:
+    """What stands in ``path`` and no planning can have left there. Raises ``OSError``."""
+    for name, may_hold in _LEFT_BY_PLANNING.items():
+        place = path / name
+        if may_hold is None or not os.path.lexists(place):
+            continue
+        if place.is_symlink() or not place.is_dir():
+            yield name
+            continue
+        for entry in os.scandir(place):
+            if not may_hold.fullmatch(entry.name) or not entry.is_file(follow_symlinks=False):
+                yield f"{name}/{entry.name}"

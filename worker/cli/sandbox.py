@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import click
 
 from worker.cli import stdout
+from worker.cli.ending import known
 from worker.cli.parameters import Count, Text
 from worker.cli.verb import GroupedOption, verb
+from worker.errors import FacepurgeError
+from worker.interruption import raise_from_here
 
 _library = partial(click.option, cls=GroupedOption, heading="Library")
 _quota = partial(click.option, cls=GroupedOption, heading="Quota and latency")
@@ -45,6 +49,12 @@ facepurge sandbox --generate 100 --fact unknown_person=empty-list"""
     "--log",
     type=Text("FILE"),
     help="Request log, one JSON object a line; also brings back the library after a stop.",
+)
+@_library(
+    "--account",
+    type=Text("ID"),
+    default="1000000000000001",
+    help="Account that STS, on the same port, says the keys are of; default 1000000000000001.",
 )
 @_quota(
     "--quota",
@@ -142,10 +152,20 @@ def sandbox(**flags: Any) -> None:
     ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET; without them the pair
     LTAI-facepurge-sandbox and not-a-secret-facepurge-sandbox.
 
+    The same port answers for STS (GetCallerIdentity): FACEPURGE_STS_ENDPOINT=URL lets a run ask it
+    which account its keys are of.
+
     Signatures are verified, the quota is enforced, and what is deleted is gone. Started again
     with the same --state (or --generate and --seed) and the same --log, it holds what it held when
     it ended, however it ended.
     """
+    # Before anything is imported: it stops cleanly also while it is only about to serve.
+    with suppress(KeyboardInterrupt):
+        raise_from_here()
+        _serve(flags)
+
+
+def _serve(flags: dict[str, Any]) -> None:
     if flags["list"]:
         from worker.sandbox import catalogue  # noqa: PLC0415 (start-up)
 
@@ -159,4 +179,16 @@ def sandbox(**flags: Any) -> None:
     from worker.sandbox.serving import serve  # noqa: PLC0415 (start-up)
 
     options = options_from_flags(flags, os.environ)
-    asyncio.run(serve(options, announce=stdout.write, exit_on_stdin_eof=flags["exit_on_stdin_eof"]))
+    with known("no sandbox is serving now"):
+        asyncio.run(
+            serve(options, announce=_announce, exit_on_stdin_eof=flags["exit_on_stdin_eof"])
+        )
+
+
+def _announce(url: str) -> None:
+    stdout.write(url)
+    if stdout.is_lost():
+        raise FacepurgeError(
+            "stdout: the URL of the sandbox cannot be written there, so that nobody would find it",
+            "let its standard output be a terminal, a pipe that is read, or a file with room",
+        )

@@ -10,7 +10,6 @@ from pathlib import Path
 import apsw
 
 from worker.cli import stderr, stdout
-from worker.cli.consent import terminating
 from worker.cli.ending import known
 from worker.cli.preview import counted
 from worker.cli.run_directory import REPORT, SANDBOX
@@ -34,24 +33,24 @@ REMEDY = (
 )
 
 
+@known("nothing was sent, and nothing was changed")
 def self_check(run_dir: Path, *, json: bool) -> int:
     """Check ledger and report of ``run_dir``, and say what was found; the run is locked.
 
     Returns 0, or 3 where an invariant does not hold. Raises ``GateClosed`` where the ledger cannot
     be read, and ``ReportFailed`` where there is no room to write the report again beside it.
     """
-    with known("nothing was sent, and nothing was changed"), terminating():
-        connection = open_ledger(run_dir, read_only=True, checked=True)
-        try:
-            run_id = LedgerBooks(connection).header().run_id
-            found = examine(connection, server=_server(run_dir), report=run_dir / REPORT)
-        except apsw.Error as error:
-            raise GateClosed(
-                f"{run_dir}: the ledger cannot be read ({error})",
-                "restore the run directory from a copy",
-            ) from error
-        finally:
-            connection.close()
+    connection = open_ledger(run_dir, read_only=True, checked=True)
+    try:
+        run_id = LedgerBooks(connection).header().run_id
+        found = examine(connection, server=_server(run_dir), report=run_dir / REPORT)
+    except apsw.Error as error:
+        raise GateClosed(
+            f"{run_dir}: the ledger cannot be read ({error})",
+            "restore the run directory from a copy",
+        ) from error
+    finally:
+        connection.close()
     code = VIOLATED if found.counts else 0
     not_known = list(_not_known(found, shlex.quote(str(run_dir))))
     if json:

@@ -12,6 +12,7 @@ from worker.cli.options import (
     configuration,
     json_option,
     log_options,
+    looking_belt_options,
     same_run_options,
     service_options,
 )
@@ -34,6 +35,7 @@ facepurge verify runs/20261123T185054Z-3f9a1c --self"""
     help="Check ledger and report against each other and against the invariants; no network.",
 )
 @same_run_options
+@looking_belt_options
 @service_options
 @config_option
 @log_options
@@ -59,24 +61,27 @@ def verify(
     from contextlib import ExitStack  # noqa: PLC0415 (start-up: --help needs none of these)
     from pathlib import Path  # noqa: PLC0415
 
-    from worker.cli import consent, reopening  # noqa: PLC0415
+    from worker.cli import reopening  # noqa: PLC0415
     from worker.cli.concluding import conclude_run  # noqa: PLC0415
+    from worker.cli.target import quota_of  # noqa: PLC0415
     from worker.model import Verb  # noqa: PLC0415
 
     with ExitStack() as ours:
-        with known(NOTHING_SENT), consent.terminating():
-            run = ours.enter_context(reopening.reopened(Path(run_dir)))
+        with known(NOTHING_SENT):
+            run = ours.enter_context(reopening.reopened(Path(run_dir), to_read=self_))
             settings = reopening.settings_of(run.header, configuration(ctx))
             reopening.begin_telling(settings, verbose - quiet)
             if not self_:
                 reopening.require_explanation(run.reasons, swap_explained=swap_explained)
                 reopening.require_same_target(run.header, settings, same_account=same_account)
+                ours.enter_context(quota_of(run.header, run.run_dir))
         if self_:
             return _self_check(run.run_dir, json=json)
         return conclude_run(run.run_dir, settings, Verb.VERIFY, json=json, quiet=quiet)
 
 
 def _self_check(run_dir: Path, *, json: bool) -> int:
-    from worker.cli.self_check import self_check  # noqa: PLC0415 (start-up)
+    with known(NOTHING_SENT):
+        from worker.cli.self_check import self_check  # noqa: PLC0415 (start-up)
 
-    return self_check(run_dir, json=json)
+        return self_check(run_dir, json=json)

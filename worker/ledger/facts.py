@@ -1,0 +1,101 @@
+"""The facts that were fixed with a plan: what it is bound to, and how it becomes a run.
+
+A plan that ``run DIR`` is to carry out has the fact ``bound``; a run that was planned and confirmed
+in one go has none, and is only ever resumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import apsw
+import msgspec
+
+from worker.ledger.database import facts_seal, query
+from worker.ledger.writer import T, Write
+
+BOUND = "bound"
+
+FACT = "SELECT value FROM run WHERE key = ?"
+SET_FACT = "UPDATE run SET value = ? WHERE key = ?"
+BEGUN = "SELECT started_us FROM session ORDER BY session_no LIMIT 1"
+
+# What the queue holds before the first session: named faces, persons, those of whom everything is to
+# go, and calls. Nothing is settled there but what is held.
+QUEUED = """
+SELECT COUNT(*) FILTER (WHERE f.face_id <> ''), COUNT(DISTINCT c.person_id),
+       COUNT(*) FILTER (WHERE f.face_id = ''), COUNT(DISTINCT c.call_no)
+FROM face f JOIN call c USING (call_no) WHERE f.outcome = 'unsent'
+"""
+# Rows that an exclusion list has taken out since the plan; those it took out before are no faces.
+HELD_SINCE = """
+SELECT (SELECT COUNT(*) FROM face WHERE outcome = 'held')
+     + (SELECT COUNT(*) FROM repeat d JOIN face f ON f.first_row = d.first_row WHERE f.outcome = 'held')
+"""
+
+
+class Queued(NamedTuple):
+    """What a plan that was never begun would send."""
+
+    faces: int
+    """Distinct pairs that the input names."""
+    persons: int
+    whole_persons: int
+    calls: int
+
+
+def bound_to(connection: apsw.Connection) -> Any:
+    """What the plan is bound to, as it was sealed; None for a run that was never a mere plan."""
+    row = query(connection, FACT, (BOUND,)).fetchone()
+    return None if row is None else msgspec.json.decode(row[0])
+
+
+def begun_us(connection: apsw.Connection) -> int | None:
+    """When the first session began, in microseconds since the epoch; None for never."""
+    row = query(connection, BEGUN).fetchone()
+    return None if row is None else int(row[0])
+
+
+def is_mere_plan(connection: apsw.Connection) -> bool:
+    """Whether ``run DIR`` has still to begin what was planned."""
+    return bound_to(connection) is not None and begun_us(connection) is None
+
+
+def queued(connection: apsw.Connection) -> Queued:
+    """What the plan would send now."""
+    return Queued(*query(connection, QUEUED).fetchone())
+
+
+def rows_held_since(connection: apsw.Connection) -> int:
+    """Rows that the exclusion list has taken out of the plan since it was sealed."""
+    (count,) = query(connection, HELD_SINCE).fetchone()
+    return int(count)
+
+
+def settle(connection: apsw.Connection, settings: Mapping[str, object]) -> None:
+    """Make ``settings`` those of the run, in the caller's transaction.
+
+    The session that carries a plan out may narrow what was planned; a resume has to know it.
+    """
+    connection.execute(SET_FACT, (msgspec.json.encode(settings).decode(), "settings"))
+    connection.execute(SET_FACT, (facts_seal(connection), "seal"))
+
+
+class PendingWriter:
+    """Implements ``worker.ledger.writer.Writer`` within a transaction of the caller.
+
+    Nothing is durable before the caller commits; it also closes the connection.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def submit(self, write: Write[T]) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future.set_result(write(self._connection))
+        return future
+
+    async def close(self) -> None:
+        """Leave the connection to the caller."""
