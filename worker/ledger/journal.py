@@ -460,7 +460,10 @@ class Ledger:
         )
 
     def _take_in(self, connection: apsw.Connection, call: Call, face_ids: Iterable[str]) -> None:
-        """Faces found for a whole person become faces of its call, under holds and conflicts."""
+        """Faces found for a whole person become faces of its call, under holds.
+
+        Which of them are in conflict is restated with the call, in the same transaction.
+        """
         faces = self._faces(connection, call.call_no)
         known = dict.fromkeys(face.face_id for face in faces)
         held = self._held(connection, call.person_id)
@@ -468,11 +471,9 @@ class Ledger:
             if face_id in known:
                 continue
             (conflict,) = query(connection, UNDER_ANOTHER, (face_id, call.person_id)).fetchone()
-            outcome = Outcome.CONFLICT if conflict else Outcome.UNSENT
             if conflict:
                 self._set_aside(connection, face_id)
-            if held & {"", face_id}:
-                outcome = Outcome.HELD
+            outcome = Outcome.HELD if held & {"", face_id} else Outcome.UNSENT
             connection.execute(
                 INSERT_FOUND,
                 (call.call_no, faces[0].first_row, face_id, self._seq, str(outcome)),
