@@ -232,12 +232,19 @@ class Terminal:
 
 @pytest.mark.parametrize("session", _blocks("console"))
 def test_a_session_shows_what_the_program_prints(session: str, tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path)
     typed = re.findall(r"^\$ (.+)$", session, re.MULTILINE)
-    printed = "".join(f"$ {command}\n{terminal.type(command)}" for command in typed)
+    directory, printed = tmp_path, "throttled"
+    for attempt in ("first", "second", "third"):
+        # On a machine that is busy with others calls come too close together now and then, and the
+        # sandbox says so, as the service would.
+        if "throttled" in printed:
+            directory = tmp_path / attempt
+            directory.mkdir()
+            terminal = Terminal(directory)
+            printed = "".join(f"$ {command}\n{terminal.type(command)}" for command in typed)
     assert RUN_ID.sub("RUN", printed) == RUN_ID.sub("RUN", session)
     files = {name for name in _table("The report") if "/" in name or "." in name}
-    for ledger in tmp_path.glob("runs/*/ledger.sqlite3"):
+    for ledger in directory.glob("runs/*/ledger.sqlite3"):
         run_dir = ledger.parent
         made = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
         assert {name for name in made if name.startswith(("ledger", "report/"))} == files

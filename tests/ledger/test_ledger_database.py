@@ -10,6 +10,7 @@ import subprocess
 import sys
 from operator import methodcaller
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import apsw
 import pytest
@@ -204,21 +205,25 @@ except GateClosed as error:
 
 @pytest.mark.parametrize(("directory", "file"), [(0o555, 0o444), (0o555, 0o000)])
 def test_a_directory_without_the_right_to_write(run_dir: Path, directory: int, file: int) -> None:
-    """As another user, because root may do everything."""
-    for parent in run_dir.parents[:4]:
-        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):  # noqa: S108 (pytest's own)
-            parent.chmod(0o755)
-    (run_dir / FILE_NAME).chmod(file)
-    run_dir.chmod(directory)
-    said = subprocess.run(
-        [sys.executable, "-c", UNREADABLE, str(run_dir)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    ).stdout
-    run_dir.chmod(0o700)
+    """As another user, because root may do everything.
+
+    In a place of its own: every start of pytest closes the one where its tests live.
+    """
+    with TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        copy = Path(place, "run")
+        shutil.copytree(run_dir, copy)
+        (copy / FILE_NAME).chmod(file)
+        copy.chmod(directory)
+        said = subprocess.run(
+            [sys.executable, "-c", UNREADABLE, str(copy)],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        ).stdout
+        copy.chmod(0o700)
     assert "the ledger cannot be opened" in said
     assert "permissions" in said
 

@@ -166,7 +166,7 @@ class LedgerDraft:
                 self._connection.execute("BEGIN")
         except BaseException:
             with suppress(OSError):
-                self._path.unlink(missing_ok=True)
+                self._path.unlink()
             raise
         return self
 
