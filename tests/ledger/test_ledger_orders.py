@@ -250,7 +250,9 @@ async def test_many_controllers_at_once_never_make_the_run_fail(
     for name in ("ann", "bob", "cyd"):
         mine = [order.rate_per_second for order in seen if order.given_by == name]
         assert mine == [float(n + 1) for n in range(100)]
-    assert await ledger.tally() == {"deleted": 2 * number, "unsent": 800 - 2 * number}
+    expected = {"deleted": 2 * number, "unsent": 800 - 2 * number}
+    # The tally has no line for what there is none of.
+    assert await ledger.tally() == {outcome: count for outcome, count in expected.items() if count}
 
 
 async def test_a_controller_that_dies_in_the_middle_leaves_nothing(
