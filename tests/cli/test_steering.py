@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import pytest
 
 import worker.cli
@@ -198,11 +199,7 @@ async def test_a_run_that_is_being_planned_is_known_by_its_lock(
         assert (told["state"], told["run_dir"]) == ("planning", str(planned))
         assert set(told) == set(document(look(run_dir)))
 
-        def give_up() -> None:
-            time.sleep(0.1)
-            process.kill()
-
-        with meanwhile(give_up), pytest.raises(GateClosed):
+        with meanwhile(process.kill), pytest.raises(GateClosed):
             watching.watch(planned, json=False)
         said = capsys.readouterr().out.splitlines()
         assert len(said) == 1
@@ -242,12 +239,9 @@ async def test_an_order_that_the_run_has_begun_to_take_is_not_said_to_be_withdra
     accepted = threading.Event()
 
     def accept() -> None:
-        beside = open_beside(run_dir, read_only=False)
-        while not LedgerBooks(beside).given(latest=1):
-            time.sleep(0.01)
-        beside.execute("INSERT INTO command_decided VALUES (1, 0, 5)")
-        accepted.set()
-        beside.close()
+        with ordered(run_dir) as beside:
+            beside.execute("INSERT INTO command_decided VALUES (1, 0, 5)")
+            accepted.set()
 
     with holder(RUN_LOCK, run_dir), meanwhile(accept):
         with pytest.raises(GateClosed) as refused:
@@ -277,6 +271,18 @@ async def test_whoever_waits_no_longer_takes_the_order_back(
 
 
 @contextmanager
+def ordered(run_dir: Path) -> Iterator[apsw.Connection]:
+    """The ledger, as soon as an order is in it: another thread writes that."""
+    beside = open_beside(run_dir, read_only=False)
+    try:
+        while not LedgerBooks(beside).given(latest=1):
+            time.sleep(0.01)
+        yield beside
+    finally:
+        beside.close()
+
+
+@contextmanager
 def meanwhile(act: Callable[[], None]) -> Iterator[None]:
     thread = threading.Thread(target=act)
     thread.start()
@@ -288,10 +294,8 @@ async def test_a_run_that_ends_before_it_takes_the_order(run_dir: Path) -> None:
     await begun(run_dir)
 
     def end() -> None:
-        time.sleep(0.1)
-        connection = open_beside(run_dir, read_only=False)
-        connection.execute("UPDATE session SET ended_us = 9, stop_reason = 'finished'")
-        connection.close()
+        with ordered(run_dir) as beside:
+            beside.execute("UPDATE session SET ended_us = 9, stop_reason = 'finished'")
 
     with holder(RUN_LOCK, run_dir), meanwhile(end):
         assert "the run ended before it took the order" in refusal(run_dir).cause
@@ -299,20 +303,24 @@ async def test_a_run_that_ends_before_it_takes_the_order(run_dir: Path) -> None:
 
 async def test_a_process_that_dies_before_it_takes_the_order(run_dir: Path) -> None:
     await begun(run_dir)
-    with holder(RUN_LOCK, run_dir) as process, meanwhile(process.kill):
-        time.sleep(0.05)  # noqa: ASYNC251 (what is tested waits for its own deadline)
-        assert "died" in refusal(run_dir).cause
+    with holder(RUN_LOCK, run_dir) as process:
+
+        def die() -> None:
+            with ordered(run_dir):
+                process.kill()
+
+        with meanwhile(die):
+            assert "died" in refusal(run_dir).cause
 
 
 async def test_what_the_run_refuses_is_passed_on(run_dir: Path) -> None:
     await begun(run_dir)
 
     def take() -> None:
-        beside = open_beside(run_dir, read_only=False)
-        while not LedgerBooks(beside).given(latest=1):
-            time.sleep(0.01)
-        beside.execute("INSERT INTO command_taken VALUES (1, 5, 'it is too much', 'give less', 1)")
-        beside.close()
+        with ordered(run_dir) as beside:
+            beside.execute(
+                "INSERT INTO command_taken VALUES (1, 5, 'it is too much', 'give less', 1)"
+            )
 
     with holder(RUN_LOCK, run_dir), meanwhile(take):
         refused = refusal(run_dir, Ask.STOP)

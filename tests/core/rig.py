@@ -16,7 +16,6 @@ from worker.green.client import GreenClient
 from worker.green.credentials import FixedCredential
 from worker.green.endpoint import resolve_endpoint
 from worker.green.interface import Credential
-from worker.green.signing import signer_for
 from worker.green.transport import open_transport
 from worker.holds import NO_HOLDS, Holds
 from worker.ledger.books import LedgerBooks
@@ -133,19 +132,16 @@ async def client_of(
     settings = settings or Settings()
     clock = SystemClock()
     async with open_transport(url, settings, clock) as transport:
-        yield GreenClient(
+        yield GreenClient.configured(
+            settings,
             transport=transport,
             endpoint=resolve_endpoint("", "public", url, allow=False),
-            signer=signer_for(settings.signature),
             credentials=FixedCredential(
                 Credential(SANDBOX_ACCESS_KEY_ID, SANDBOX_ACCESS_KEY_SECRET)
             ),
             clock=clock,
             randomness=random.SystemRandom(),
             departures=pacers.of,
-            client_info=settings.client_info,
-            retry_after_cap_seconds=settings.retry_after_cap_seconds,
-            unknown_person=settings.unknown_person,
         )
 
 

@@ -29,7 +29,6 @@ from worker.cli.purge import lanes_of, rules_of
 from worker.errors import FacepurgeError, LedgerFailed
 from worker.green.client import GreenClient
 from worker.green.endpoint import Endpoint
-from worker.green.signing import signer_for
 from worker.holds import Grammar, HoldWatch
 from worker.ledger.books import LedgerBooks
 from worker.ledger.database import open_ledger
@@ -271,17 +270,14 @@ class Process:
         self, ledger: Ledger, pacers: Pacers, lanes: Sequence[Lane], holds: HoldWatch | None
     ) -> _WatchedPipeline:
         settings = self.settings
-        client = GreenClient(
+        client = GreenClient.configured(
+            settings,
             transport=SimulatedTransport(self._at.network, self),
             endpoint=ENDPOINT,
-            signer=signer_for(settings.signature),
             credentials=SimulatedChain(self._at.keys, stale=self._fate.stale_credentials),
             clock=self.clock,
             randomness=self._random,
             departures=pacers.of,
-            client_info=settings.client_info,
-            retry_after_cap_seconds=settings.retry_after_cap_seconds,
-            unknown_person=settings.unknown_person,
         )
         not_found_codes = rules_of(settings).not_found_codes
         return _WatchedPipeline(

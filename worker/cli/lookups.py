@@ -15,7 +15,6 @@ from worker.green.endpoint import Endpoint
 from worker.green.interface import CredentialChain, NotSent, Reply, Transport, Unanswered
 from worker.green.lookups import EVERY_FORM
 from worker.green.operations import GET_PERSON
-from worker.green.signing import signer_for
 from worker.green.transport import open_transport
 from worker.model import Call, Evidence, Kind, Step
 from worker.pacing import Pacer, Pacers
@@ -90,16 +89,14 @@ async def open_lookups(
     )
     async with open_transport(endpoint.url_base, settings, clock) as transport:
         overheard = _Overheard(transport)
-        client = GreenClient(
+        client = GreenClient.configured(
+            settings,
             transport=overheard,
             endpoint=endpoint,
-            signer=signer_for(settings.signature),
             credentials=credentials,
             clock=clock,
             randomness=random.SystemRandom(),
             departures=pacers.of,
-            client_info=settings.client_info,
-            retry_after_cap_seconds=settings.retry_after_cap_seconds,
             unknown_person=EVERY_FORM,
         )
         yield Lookups(client, pacers.of(GET_PERSON.action), overheard.replies)

@@ -30,7 +30,6 @@ from worker.green.credentials import FixedCredential, credential_chain
 from worker.green.endpoint import Endpoint, resolve_endpoint
 from worker.green.interface import Credential, CredentialChain
 from worker.green.operations import DELETE_FACES, DELETE_PERSON, GET_PERSON
-from worker.green.signing import signer_for
 from worker.green.transport import open_transport
 from worker.holds import Grammar, HoldWatch
 from worker.interruption import handed_to
@@ -178,17 +177,14 @@ async def carry_out(run_dir: Path, settings: Settings, verb: Verb, *, quiet: boo
             make=pacer_of(settings),
         )
         lanes = lanes_of(pacers, verb)
-        client = GreenClient(
+        client = GreenClient.configured(
+            settings,
             transport=transport,
             endpoint=endpoint,
-            signer=signer_for(settings.signature),
             credentials=credentials,
             clock=clock,
             randomness=random.SystemRandom(),
             departures=pacers.of,
-            client_info=settings.client_info,
-            retry_after_cap_seconds=settings.retry_after_cap_seconds,
-            unknown_person=settings.unknown_person,
         )
         rules = rules_of(settings)
         log = AttemptLog()

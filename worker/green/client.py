@@ -26,10 +26,11 @@ from worker.green.interface import (
 from worker.green.operations import OPERATIONS, body_of, operation_of
 from worker.green.redaction import redacted
 from worker.green.renewal import Renewal
+from worker.green.signing import signer_for
 from worker.green.skew import ServerClock
 from worker.green.verdicts import judge
 from worker.model import Call, Evidence, Kind, Request
-from worker.settings import ClientInfo
+from worker.settings import ClientInfo, Settings
 
 _TLS_REMEDY = (
     "check --endpoint, this machine's clock, and whether something on the way intercepts TLS; a "
@@ -77,6 +78,33 @@ class GreenClient:
         self._query = () if info == "{}" else (("ClientInfo", info),)
         self._server_clock = ServerClock(clock)
         self._renewal = Renewal(credentials)
+
+    @classmethod
+    def configured(
+        cls,
+        settings: Settings,
+        *,
+        transport: Transport,
+        endpoint: Endpoint,
+        credentials: CredentialChain,
+        clock: Clock,
+        randomness: Random,
+        departures: Callable[[str], Departures],
+        unknown_person: str | None = None,
+    ) -> GreenClient:
+        """As ``settings`` say; ``unknown_person``, if given, wins over what they say of it."""
+        return cls(
+            transport=transport,
+            endpoint=endpoint,
+            signer=signer_for(settings.signature),
+            credentials=credentials,
+            clock=clock,
+            randomness=randomness,
+            departures=departures,
+            client_info=settings.client_info,
+            retry_after_cap_seconds=settings.retry_after_cap_seconds,
+            unknown_person=settings.unknown_person if unknown_person is None else unknown_person,
+        )
 
     def prepare(self, call: Call) -> Request:
         """A new attempt of ``call``: its body, serialised once, and a nonce never used before.
