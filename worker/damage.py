@@ -5,8 +5,8 @@ program with doubles made of ``31842550077981745``; a column of nothing but such
 chance. Looked for are rounded IDs (``worker.rounding``) and lost leading zeros: against the
 exclusion list, against another source, and by widths (``worker.widths``).
 
-Rounding is looked for in up to 256 distinct IDs of each chunk that a source gives, so memory is flat
-and time hardly grows; widths and the exclusion list are compared in every row. What damage leaves as
+Rounding is looked for in up to 256 distinct IDs of each few thousand rows, so memory is flat and
+time hardly grows; widths and the exclusion list are compared in every row. What damage leaves as
 it is, nobody can see: IDs below 2^53 in a double, IDs of at most 15 digits in a spreadsheet. Nor can
 a few damaged rows be told among many good ones.
 """
@@ -14,19 +14,21 @@ a few damaged rows be told among many good ones.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress
 from typing import Literal
 
+from worker.digits import DigitIds, ListedDigits
 from worker.holds import Hold
-from worker.model import Entry
+from worker.model import Chunk, Stretch
 from worker.rounding import ROUNDINGS, Verdict, long_ids
 from worker.widths import Widths
 
 WINDOW_IDS = 256
 """Distinct IDs that are judged together; enough for any certainty, and quickly judged."""
+
+WINDOW_ROWS = 8192
+"""Of so many rows the first and the last are judged: damage need not have come to a whole source."""
 
 SAMPLE_IDS = 4096
 """Distinct IDs of a column whose first digits are counted."""
@@ -76,15 +78,18 @@ class _Column:
         self._windows = 0
         self._rounded = False
 
-    def look(self, ids: Sequence[str], lines: Sequence[int]) -> Iterator[Finding]:
+    def look(self, ids: DigitIds) -> Iterator[Finding]:
         """Take note of more rows; what is certain by now."""
-        self._widths.count(ids, lines)
+        self._widths.count(ids)
         half = WINDOW_IDS // 2
-        # Neighbours, not every so-many-th: that could fall in step with IDs that are counted up.
-        for part in (slice(0, half), slice(max(half, len(ids) - half), None)):
-            self._window.update(zip(ids[part], lines[part], strict=True))
-        if len(self._window) >= WINDOW_IDS:
-            yield from self._judged()
+        for start in range(0, len(ids), WINDOW_ROWS):
+            stop = min(start + WINDOW_ROWS, len(ids))
+            first = min(start + half, stop)
+            # Neighbours, not every so-many-th: that could fall in step with IDs that are counted up.
+            self._window.update(ids.pairs(start, first))
+            self._window.update(ids.pairs(max(first, stop - half), stop))
+            if len(self._window) >= WINDOW_IDS:
+                yield from self._judged()
 
     def end(self) -> Iterator[Finding]:
         """What the last rows show."""
@@ -109,7 +114,7 @@ class _Column:
             if self._rounded:
                 break  # One sentence is enough; 15 digits are also what JavaScript may write.
             verdict = rounding.verdict(ids)
-            if verdict.chance < limit:
+            if verdict is not None and verdict.chance < limit:
                 self._rounded = True
                 yield self._said(verdict)
         self._window.clear()
@@ -139,7 +144,7 @@ class IdWatch:
         self._met: set[Hold] = set()
         self._missed: dict[Hold, str] = {}
 
-    def look(self, source: str, entries: Sequence[Entry]) -> Iterator[Finding]:
+    def look(self, source: str, chunk: Chunk) -> Iterator[Finding]:
         """Take note of a chunk of ``source``; what is certain by now."""
         if not self._columns:
             self._title = "standard input" if source == "-" else source
@@ -147,15 +152,34 @@ class IdWatch:
                 "face": _Column(self._title, "face"),
                 "person": _Column(self._title, "person"),
             }
-        good = [entry for entry in entries if not entry.reason]
+        if isinstance(chunk, Stretch):
+            yield from self._look_at_columns(chunk)
+            return
+        good = [entry for entry in chunk if not entry.reason]
         lines = [entry.line for entry in good]
         persons = [entry.person_id for entry in good]
         faces = [entry.face_id for entry in good]
-        ids_of: dict[IdKind, list[str]] = {"face": faces, "person": persons}
-        for kind, ids in ids_of.items():
-            yield from self._columns[kind].look(*_of_digits(ids, lines))
+        yield from self._columns["face"].look(ListedDigits.among(faces, lines))
+        yield from self._columns["person"].look(ListedDigits.among(persons, lines))
         if self._holds:
             self._compare_with_holds(persons, faces, lines)
+
+    def _look_at_columns(self, stretch: Stretch) -> Iterator[Finding]:
+        from worker.digit_columns import (  # noqa: PLC0415 (Arrow; small sources need none)
+            ColumnDigits,
+            rows_but_for_zeros,
+        )
+
+        persons, faces, lines = stretch.person_ids, stretch.face_ids, stretch.lines
+        yield from self._columns["face"].look(ColumnDigits.among(faces, lines))
+        yield from self._columns["person"].look(ColumnDigits.among(persons, lines))
+        if self._holds:
+            rows = rows_but_for_zeros(persons, self._bare_persons)
+            self._compare_with_holds(
+                [persons[row] for row in rows],
+                [faces[row] for row in rows],
+                [lines[row] for row in rows],
+            )
 
     def end(self) -> Iterator[Finding]:
         """What there is to say of a source that was read to its end."""
@@ -225,10 +249,6 @@ class IdWatch:
                 )
 
 
-_ALL_DIGITS = re.compile(r"(?:[0-9]++\n)*+[0-9]++")
-_ANY_DIGITS = re.compile(r"^[0-9]+$", re.MULTILINE)
-
-
 def _bare(text: str) -> str:
     """An ID of digits without its leading zeros; any other text as it is."""
     return (text.lstrip("0") or "0") if text.isdecimal() else text
@@ -236,18 +256,6 @@ def _bare(text: str) -> str:
 
 def _bare_hold(person: str, face: str) -> Hold:
     return _bare(person), _bare(face)
-
-
-def _of_digits(ids: list[str], lines: list[int]) -> tuple[list[str], list[int]]:
-    """The IDs that are ASCII digits, with their lines."""
-    together = "\n".join(ids)
-    if together.count("\n") == len(ids) - 1:
-        if _ALL_DIGITS.fullmatch(together):
-            return ids, lines
-        if not _ANY_DIGITS.search(together):
-            return [], []
-    chosen = [text.isascii() and text.isdecimal() for text in ids]
-    return list(compress(ids, chosen)), list(compress(lines, chosen))
 
 
 def _places(title: str, lines: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ digits next to those that would be lost; rounded ones differ there.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -70,46 +70,41 @@ def _zeros(digits: str) -> int:
     return len(digits) - len(digits.rstrip("0"))
 
 
-def _sheet_trials(ids: LongIds) -> list[Trial]:
-    return [
-        Trial(
+def _sheet_trials(ids: LongIds) -> Iterator[Trial]:
+    for digits, line in ids:
+        yield Trial(
             line,
             hit=not digits[SHEET_DIGITS:].strip("0"),
             last=int(digits[SHEET_DIGITS - 1]),
             kept=digits[SHEET_DIGITS - 1] != "0",
             chance=10.0 ** (SHEET_DIGITS - len(digits)),
         )
-        for digits, line in ids
-    ]
 
 
-def _exact_trials(ids: LongIds) -> list[Trial]:
-    lost_bits = [int(digits).bit_length() - DOUBLE_BITS for digits, _ in ids]
-    mask = (1 << max(lost_bits, default=0) + 4) - 1
-    trials = []
-    for (digits, line), lost in zip(ids, lost_bits, strict=True):
+def _exact_trials(ids: LongIds) -> Iterator[Trial]:
+    values = [int(digits) for digits, _ in ids]
+    most_lost = max(values, default=0).bit_length() - DOUBLE_BITS
+    mask = (1 << max(most_lost, 0) + 4) - 1
+    for (digits, line), value in zip(ids, values, strict=True):
+        lost = value.bit_length() - DOUBLE_BITS
         # An ID that was made with zeros at its end is a multiple of as many twos.
         free = lost - _zeros(digits)
         if free > 0:
-            value = int(digits)
             exact = int(float(value))
-            trials.append(
-                Trial(line, value == exact, exact & mask, bool(exact >> lost & 1), 2.0**-free)
-            )
-    return trials
+            yield Trial(line, value == exact, exact & mask, bool(exact >> lost & 1), 2.0**-free)
 
 
-def _shortest_trials(ids: LongIds) -> list[Trial]:
+def _shortest_trials(ids: LongIds) -> Iterator[Trial]:
     # Zeros that all of them end with may be of their making.
-    zeros = min((_zeros(digits) for digits, _ in ids), default=0)
-    trials = []
+    is_bare = any(digits[-1] != "0" for digits, _ in ids)
+    zeros = 0 if is_bare else min((_zeros(digits) for digits, _ in ids), default=0)
     for digits, line in ids:
-        chance = 10.0**zeros / 2.0 ** (int(digits).bit_length() - DOUBLE_BITS)
+        value = int(digits)
+        chance = 10.0**zeros / 2.0 ** (value.bit_length() - DOUBLE_BITS)
         significant = digits.rstrip("0")
         if chance < 1 and len(significant) > SHEET_DIGITS:
-            hit = len(significant) <= DOUBLE_DIGITS and _shortest(int(digits)) == digits
-            trials.append(Trial(line, hit, int(significant[-1]), kept=True, chance=chance))
-    return trials
+            hit = len(significant) <= DOUBLE_DIGITS and _shortest(value) == digits
+            yield Trial(line, hit, int(significant[-1]), kept=True, chance=chance)
 
 
 def _shortest(value: int) -> str:
@@ -125,32 +120,38 @@ class Rounding:
 
     sentence: str
     """What they are and what did it; it follows on "these IDs"."""
-    trials: Callable[[LongIds], list[Trial]]
+    trials: Callable[[LongIds], Iterator[Trial]]
     least_kept: float
     """Share of ``Trial.kept`` among rounded IDs, at least; for random ones far above it."""
     most_kept: float
 
-    def verdict(self, ids: LongIds) -> Verdict:
-        """What ``ids`` say about it together."""
-        trials = self.trials(ids)
+    def verdict(self, ids: LongIds) -> Verdict | None:
+        """What ``ids`` say about it together; None where they do not look so, or by design."""
+        trials: list[Trial] = []
+        misses = 0
+        for trial in self.trials(ids):
+            trials.append(trial)
+            misses += not trial.hit
+            # As with nearly all IDs there are: whatever the others say, most are no hits.
+            if 2 * misses > len(ids):
+                return None
         hits = [trial for trial in trials if trial.hit]
-        by_design = 2 * len(hits) < len(trials) or not hits
-        if not by_design:
-            kept = sum(trial.kept for trial in hits) / len(hits)
-            alike = max(Counter(trial.last for trial in hits).values()) / len(hits)
-            by_design = not self.least_kept <= kept <= self.most_kept or alike > 0.5
-        chance = 1.0
-        if not by_design:
-            chance = chance_of_at_least(len(hits), [trial.chance for trial in trials])
+        if 2 * len(hits) < len(trials) or not hits:
+            return None
+        kept = sum(trial.kept for trial in hits) / len(hits)
+        alike = max(Counter(trial.last for trial in hits).values()) / len(hits)
+        if not self.least_kept <= kept <= self.most_kept or alike > 0.5:
+            return None
+        chance = chance_of_at_least(len(hits), [trial.chance for trial in trials])
         return Verdict(self, chance, len(trials), tuple(trial.line for trial in hits))
 
 
 class Verdict(NamedTuple):
-    """What some IDs say about a rounding."""
+    """What some IDs say about a rounding that they look like."""
 
     rounding: Rounding
     chance: float
-    """How likely it is that they look so if nothing rounded them; 1.0 where they do not look so."""
+    """How likely it is that they look so if nothing rounded them."""
     compared: int
     """IDs that could have shown it."""
     lines: tuple[int, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from worker.digits import DigitIds
 
 LEAST_PADDED_ROWS = 20
 LEAST_SAMPLE = 200
@@ -30,17 +31,16 @@ class Widths:
     sample: Counter[tuple[int, str]] = field(default_factory=Counter)
     """Number of digits and first digit to distinct IDs."""
 
-    def count(self, ids: Sequence[str], lines: Sequence[int]) -> None:
+    def count(self, ids: DigitIds) -> None:
         """Take note of more rows."""
-        lengths = Counter(map(len, ids))
+        lengths = ids.lengths()
         self.lengths.update(lengths)
-        self.zero_led += "\n".join(("", *ids)).count("\n0")
+        self.zero_led += ids.zero_led()
         for length in lengths:
             known = self.lines.get(length, ())
             if len(known) < KEPT_LINES:
-                rows = zip(ids, lines, strict=True)
                 found = dict.fromkeys(known)
-                for line in (line for text, line in rows if len(text) == length):
+                for line in ids.lines_of(length):
                     found[line] = None
                     if len(found) == KEPT_LINES:
                         break

@@ -54,7 +54,7 @@ def found(
     findings: list[Finding] = []
     for name, rows in zip(("a.csv", "b.csv", "c.csv"), sources, strict=False):
         for start in range(0, len(rows), chunk):
-            findings += watch.look(name, rows[start : start + chunk])
+            findings += watch.look(name, list(rows[start : start + chunk]))
         findings += watch.end()
     findings += watch.conclude()
     for finding in findings:
