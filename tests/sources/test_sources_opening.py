@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.sources.reading import all_entries
 from worker.errors import InputRefused, UsageRefused
 from worker.sources import open_sources
 from worker.sources.interface import Source, SourceOptions
@@ -115,7 +116,7 @@ def test_a_name_without_a_known_format_needs_the_flag(here: Path, name: str) -> 
     (here / name).write_bytes(CSV)
     refusal = refused(name)
     assert ".csv, .tsv, .jsonl, .ndjson, .json, each also followed by .gz, .bz2" in refusal.cause
-    assert "--format csv|tsv|jsonl|ndjson|json" in refusal.remedy
+    assert "--format csv|tsv|jsonl|ndjson|json|parquet" in refusal.remedy
     assert [s.name for s in opened(name, format="csv")] == [name]
 
 
@@ -210,7 +211,7 @@ def test_a_named_pipe_is_read_like_standard_input(here: Path) -> None:
     writer = threading.Thread(target=(here / "pipe").write_bytes, args=(CSV,))
     (source,) = opened("pipe")
     writer.start()
-    entries = [entry for chunk in source.entries() for entry in chunk]
+    entries = all_entries(source)
     writer.join()
     assert [e[3:5] for e in entries] == [("p", "1")]
     assert source.summary().format == "csv"
@@ -221,13 +222,13 @@ def test_a_broken_read_is_refused(here: Path) -> None:
     (source,) = opened("a.csv")
     (here / "a.csv").unlink()
     with pytest.raises(InputRefused, match="it cannot be read"):
-        list(source.entries())
+        list(source.chunks())
     program = (
         "import sys\n"
         "from worker.sources import open_sources\n"
         "from worker.sources.interface import SourceOptions\n"
         "(source,) = open_sources(['-'], SourceOptions(), sys.stdin.buffer)\n"
-        "list(source.entries())\n"
+        "list(source.chunks())\n"
     )
     writing = os.open("/dev/null", os.O_WRONLY)
     child = subprocess.run(
@@ -241,7 +242,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(here: Path) -> None:
     path = here / "a.csv"
     path.write_bytes(CSV + b"p,2\n" * 200_000)
     (source,) = opened("a.csv")
-    chunks = source.entries()
+    chunks = source.chunks()
     next(chunks)
     with path.open("ab") as file:
         file.write(b"p,3\n")
@@ -256,7 +257,7 @@ def test_standard_input_in_non_blocking_mode_is_not_taken_for_its_end() -> None:
     with os.fdopen(reading, "rb", buffering=0) as stdin:
         (source,) = open_sources(["-"], SourceOptions(), stdin)
         with pytest.raises(InputRefused, match="non-blocking"):
-            list(source.entries())
+            list(source.chunks())
     os.close(writing)
 
 

@@ -7,18 +7,22 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 
 import msgspec
 
 from worker.configuration import Configuration
-from worker.errors import UsageRefused
+from worker.errors import InputRefused, UsageRefused
 from worker.model import SourceSummary
 from worker.plan import PlanFigures
 from worker.sources import paths_of
+from worker.sources.remote import ObjectStream, is_remote, version_of
+from worker.sources.stores import Version
 
-Identity = tuple[int, int, int, int, int]
-"""Device, inode, size and times of change: what tells at once that a file may be another."""
+Identity = tuple[int, int, int, int, int] | Version
+"""Device, inode, size and times of change: what tells at once that a file may be another. Of an
+object in a store its version."""
 
 
 class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,7 +31,7 @@ class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     directory: str
     """Where the names of the sources lead from: the working directory of the planning."""
     specs: tuple[str, ...]
-    """Files, globs and ``-`` as they were typed."""
+    """Files, folders, globs, URLs and ``-`` as they were typed."""
     streams: tuple[str, ...]
     """Sources that nobody can read again: standard input and pipes."""
     typed: tuple[str, ...]
@@ -60,7 +64,9 @@ def typed(configuration: Configuration) -> tuple[str, ...]:
 
 
 def _is_file(name: str) -> bool:
-    """Whether the same name will mean the same file later; those of the kernel do not."""
+    """Whether the same name will mean the same file or object later; the kernel's do not."""
+    if is_remote(name):
+        return True
     path = Path(name)
     kernel = any(path.is_relative_to(place) for place in ("/dev", "/proc"))
     return name != "-" and not kernel and path.is_file()
@@ -72,15 +78,15 @@ class Comparison:
 
     differences: list[str] = field(default_factory=list)
     """One sentence each."""
-    seen: dict[Path, Identity] = field(default_factory=dict)
-    """The files that are what they were."""
+    seen: dict[str, Identity] = field(default_factory=dict)
+    """The files and objects that are what they were, by path or URL."""
 
     def changed_since(self) -> list[str]:
         """Files that were the planned ones, and have been touched after that was established."""
         return [
-            f"{path}: the file was changed just now"
-            for path, identity in self.seen.items()
-            if _identity_of(path) != identity
+            f"{name}: the {_noun(name)} was changed just now"
+            for name, identity in self.seen.items()
+            if _identity_of(name) != identity
         ]
 
 
@@ -89,7 +95,8 @@ def compare(
 ) -> Comparison:
     """Read all files of the plan again, from where it was made.
 
-    ``progress`` is told the number of bytes read so far. A glob counts with all that it matches now.
+    ``progress`` is told the number of bytes read so far. A glob counts with all that it matches now,
+    a folder with all its parts.
     """
     comparison = Comparison()
     planned = {source.name: source for source in sources if source.name not in binding.streams}
@@ -99,17 +106,24 @@ def compare(
     for name in present:
         if name not in planned and name not in binding.streams:
             comparison.differences.append(
-                f"{name}: the file is not in the plan, and a pattern of its sources matches it now"
+                f"{name}: the {_noun(name)} is not in the plan, and a pattern or folder of its sources"
+                " has it now"
             )
     for name, source in planned.items():
         if name not in present:
-            comparison.differences.append(f"{name}: the plan has read this file, and it is gone")
+            comparison.differences.append(
+                f"{name}: the plan has read this {_noun(name)}, and it is gone"
+            )
             continue
-        difference, identity = _compare_file(directory / name, source)
+        if is_remote(name):
+            path, (difference, identity) = name, _compare_object(name, source)
+        else:
+            path = str(directory / name)
+            difference, identity = _compare_file(path, source)
         if identity is None:
             comparison.differences.append(f"{name}: {difference}")
         else:
-            comparison.seen[directory / name] = identity
+            comparison.seen[path] = identity
         read += source.byte_count
         progress(read)
     return comparison
@@ -123,7 +137,27 @@ def _present(binding: Binding, differences: list[str]) -> Iterator[str]:
             differences.append(refused.cause)
 
 
-def _compare_file(path: Path, source: SourceSummary) -> tuple[str, Identity | None]:
+def _compare_object(url: str, source: SourceSummary) -> tuple[str, Identity | None]:
+    """The difference, or the version of the object that has none."""
+    try:
+        version = version_of(url)
+        if version.size != source.byte_count:
+            return _other_size(source, "object", version.size), None
+        with BufferedReader(ObjectStream(url)) as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if digest != source.sha256:
+            return _other_content(source, "object", digest), None
+        if version_of(url) != version:
+            return "the object is being changed at this moment", None
+    except (UsageRefused, InputRefused) as refused:
+        return (
+            f"the object cannot be read any more ({refused.cause.removeprefix(f'{url}: ')})",
+            None,
+        )
+    return "", version
+
+
+def _compare_file(path: str, source: SourceSummary) -> tuple[str, Identity | None]:
     """The difference, or what identifies the file that has none."""
     try:
         # Without waiting: what was a file may be a pipe by now, and nobody may be writing to it.
@@ -142,16 +176,31 @@ def _compare_content(descriptor: int, source: SourceSummary) -> tuple[str, Ident
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         return "the plan has read a file, and it is none any more", None
-    planned = f"the plan has read {source.byte_count:,} bytes (SHA-256 {source.sha256[:12]}...)"
     if status.st_size != source.byte_count:
-        return f"{planned}, and the file has {status.st_size:,} bytes now", None
+        return _other_size(source, "file", status.st_size), None
     with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != source.sha256:
-        return f"{planned}, and the file is another now (SHA-256 {digest[:12]}...)", None
+        return _other_content(source, "file", digest), None
     if _identity(os.fstat(descriptor)) != _identity(status):
         return "the file is being changed at this moment", None
     return "", _identity(status)
+
+
+def _other_size(source: SourceSummary, noun: str, size_bytes: int) -> str:
+    return f"{_planned(source)}, and the {noun} has {size_bytes:,} bytes now"
+
+
+def _other_content(source: SourceSummary, noun: str, digest: str) -> str:
+    return f"{_planned(source)}, and the {noun} is another now (SHA-256 {digest[:12]}...)"
+
+
+def _planned(source: SourceSummary) -> str:
+    return f"the plan has read {source.byte_count:,} bytes (SHA-256 {source.sha256[:12]}...)"
+
+
+def _noun(name: str) -> str:
+    return "object" if is_remote(name) else "file"
 
 
 def _identity(status: os.stat_result) -> Identity:
@@ -160,8 +209,8 @@ def _identity(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino, status.st_size, *times
 
 
-def _identity_of(path: Path) -> Identity | None:
+def _identity_of(name: str) -> Identity | None:
     try:
-        return _identity(path.stat())
-    except OSError:
+        return version_of(name) if is_remote(name) else _identity(Path(name).stat())
+    except (OSError, UsageRefused):
         return None

@@ -134,7 +134,7 @@ class BoundPlan:
         and ``settings`` as those of the run. Otherwise the plan stays as it was.
         """
         planned = self.binding.figures
-        touches = lasting or bool(additions) or planned.forecast is not None
+        touches = lasting or bool(additions)
         connection = open_ledger(self.directory, read_only=not touches, checked=True)
         try:
             if touches:
@@ -142,7 +142,7 @@ class BoundPlan:
             if additions:
                 asyncio.run(_hold(connection, settings, additions))
             forecast = None
-            if planned.forecast is not None and dues.collect(connection):
+            if planned.forecast is not None:
                 # Who begins later is done later than the plan said.
                 forecast = dues.forecast(connection, schedule_of(settings))
             yield replace(

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from worker.errors import GateClosed, UsageRefused
 from worker.ledger.database import DRAFT_NAME, FILE_NAME
 from worker.locks import run_lock
+from worker.sources.folder import is_local_dataset
 
 AGAIN: Final = "plan again: facepurge plan SOURCE... -o DIR"
 
@@ -39,7 +40,10 @@ def is_meant(specs: Sequence[str]) -> bool:
             f"{plans[0]}: this is the directory of a plan or a run, and it is no source among others",
             f"run the plan alone: facepurge run {shlex.quote(plans[0])}; or leave it out",
         )
-    return len(specs) == 1 and specs[0] not in ("", "-") and Path(specs[0]).is_dir()
+    if len(specs) != 1 or specs[0] in ("", "-"):
+        return False
+    # A folder of Parquet parts is a source like any file.
+    return bool(plans) or (Path(specs[0]).is_dir() and not is_local_dataset(specs[0]))
 
 
 def _plans(specs: Sequence[str]) -> list[str]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal, TypeAlias
 
-Format: TypeAlias = Literal["csv", "tsv", "jsonl", "json"]
+from worker.sources.magic import is_parquet
+
+Format: TypeAlias = Literal["csv", "tsv", "jsonl", "json", "parquet"]
 
 FORMATS: dict[str, Format] = {
     "csv": "csv",
@@ -15,8 +17,12 @@ FORMATS: dict[str, Format] = {
     "jsonl": "jsonl",
     "ndjson": "jsonl",
     "json": "json",
+    "parquet": "parquet",
 }
-"""What ``--format`` and file extensions may say, and the format each names."""
+"""What ``--format`` may say, and the format each names."""
+
+EXTENSIONS: dict[str, Format] = {**FORMATS, "pq": "parquet"}
+"""The same for file extensions."""
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 """Extensions of compressed sources, and the compression each names."""
@@ -39,7 +45,7 @@ def named_format(path: str) -> NamedFormat:
     pure = PurePath(path.lower())
     compression = COMPRESSIONS.get(pure.suffix, "")
     extension = PurePath(pure.stem).suffix if compression else pure.suffix
-    return NamedFormat(FORMATS.get(extension.removeprefix(".")), compression, extension)
+    return NamedFormat(EXTENSIONS.get(extension.removeprefix(".")), compression, extension)
 
 
 _START = re.compile(rb"(?:\xef\xbb\xbf)?\s*([^\r\n]*)")
@@ -49,8 +55,11 @@ def sniffed_format(head: bytes, delimiter: str) -> Format:
     """The format of a stream without a name, by its first line that is not blank.
 
     ``{`` begins JSON Lines and ``[`` a JSON array; anything else is a table, separated by tabs
-    where its header has tabs and no comma. A given ``delimiter`` says that it is a table.
+    where its header has tabs and no comma. A given ``delimiter`` says that it is a table. Parquet
+    says so itself.
     """
+    if is_parquet(head):
+        return "parquet"
     match = _START.match(head)
     line = match[1] if match else b""
     if not delimiter and line.startswith(b"{"):

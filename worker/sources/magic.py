@@ -30,6 +30,7 @@ _GZIP = Signature("a gzip file", "gzip", "zcat", ".gz")
 _BZIP2 = Signature("a bzip2 file", "bzip2", "bzcat", ".bz2")
 _XZ = Signature("an xz file", "xz", "xzcat", ".xz")
 _ZSTD = Signature("a zstd file", "zstd", "zstdcat", ".zst")
+_PARQUET = Signature("a Parquet file", extension=".parquet")
 
 # As published by each format; two-byte magics and words that could begin a header row are followed
 # by something that a table never holds.
@@ -47,7 +48,7 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], Signature], ...] = tuple(
         (rb"PK(?:\x03\x04|\x05\x06|\x07\x08).*opendocument", Signature("an OpenDocument file")),
         (rb"PK(?:\x03\x04|\x05\x06|\x07\x08)", Signature("a zip archive (or an xlsx workbook)")),
         (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Signature("an old Excel or Office file (xls)")),
-        (rb"PAR1[^\x20-\x7e]", Signature("a Parquet file")),
+        (rb"PAR1[^\x20-\x7e]", _PARQUET),
         (rb"%PDF-", Signature("a PDF document")),
         (rb"ARROW1\x00\x00", Signature("an Arrow file")),
         (rb"Obj\x01", Signature("an Avro file")),
@@ -74,12 +75,19 @@ def recognise(head: bytes) -> Signature | None:
     return None
 
 
+def is_parquet(head: bytes) -> bool:
+    """Whether ``head``, the first bytes of a source, begins a Parquet file."""
+    return recognise(head) is _PARQUET
+
+
 def remedy(signature: Signature, place: Place) -> str:
     """What to do about a source that is ``signature`` and was to be read as plain text."""
     if signature.compression and place.stream:
         return f"unpack it on the way: {signature.unpack} FILE | facepurge run -"
     if signature.compression:
         return f"rename it to {place.name}{signature.extension}, or unpack it first ({signature.unpack})"
+    if signature is _PARQUET:
+        return "it is read as what it is with --format parquet, or under a name that ends with .parquet"
     if signature.kind.startswith("UTF-16 text"):
         return "save it as UTF-8, or convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE"
     return _SAVE_AS_CSV

@@ -10,21 +10,35 @@ import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
 from worker.errors import UsageRefused
-from worker.sources.formats import COMPRESSIONS, FORMATS, NamedFormat, named_format
+from worker.sources.folder import (
+    Folder,
+    Part,
+    constants_of,
+    is_local_dataset,
+    local_files,
+    parts_of,
+)
+from worker.sources.formats import COMPRESSIONS, EXTENSIONS, FORMATS, NamedFormat, named_format
 from worker.sources.identifiers import IdGrammar
 from worker.sources.interface import Source, SourceOptions
 from worker.sources.place import Place, shown
 from worker.sources.records import Grammars
+from worker.sources.remote import ObjectStream, address_of, is_remote, objects_of, version_of
 from worker.sources.roles import ROLES
 from worker.sources.source import JobSource
 
 _SPREADSHEETS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
 _NOT_SOURCES = (
-    (stat.S_ISDIR, "it is a directory", "name the files in it, e.g. '{}/*.csv'"),
+    (
+        stat.S_ISDIR,
+        "it is a directory",
+        "name the files in it, e.g. '{}/*.csv'; only a folder of Parquet parts is a source itself",
+    ),
     (stat.S_ISSOCK, "it is a socket", "name a file, or pipe the data to standard input"),
     (stat.S_ISCHR, "it is a device", "name a file; for standard input write -"),
     (stat.S_ISBLK, "it is a device", "name a file; for standard input write -"),
@@ -34,7 +48,9 @@ _NOT_SOURCES = (
 def open_sources(
     specs: Sequence[str], options: SourceOptions, stdin: BinaryIO | None
 ) -> list[Source]:
-    """The sources that ``specs`` (files, globs, ``-``) name, in that order; globs are sorted.
+    """The sources that ``specs`` (files, folders, globs, URLs, ``-``) name, in that order.
+
+    What a glob matches, and the parts of a folder, are sorted by their whole name.
 
     ``stdin`` is None where it is closed.
 
@@ -48,7 +64,7 @@ def open_sources(
     )
     seen: dict[object, str] = {}
     sources: list[Source] = []
-    for path in paths_of(specs):
+    for path, part in _named(specs, None):
         if path == "-":
             if stdin is None:
                 raise UsageRefused(
@@ -57,8 +73,10 @@ def open_sources(
                 )
             identity = _stdin_identity(stdin)
             source = _standard_input(stdin, options, grammars)
+        elif is_remote(path):
+            identity, source = _object(path, part, options, grammars)
         else:
-            identity, source = _file(path, options, grammars)
+            identity, source = _file(path, part, options, grammars)
         if identity in seen:
             other = seen[identity]
             also = "" if other == path else f" (it is the same file as {other})"
@@ -71,20 +89,53 @@ def open_sources(
 
 
 def paths_of(specs: Sequence[str], directory: str | None = None) -> Iterator[str]:
-    """What ``specs`` name, seen from ``directory``: themselves, and for a glob its sorted matches.
+    """What ``specs`` name, seen from ``directory``: themselves, or what is found in their place.
 
-    Raises ``worker.errors.UsageRefused`` for a glob that nothing matches.
+    For a glob these are its sorted matches, for a folder of Parquet parts the sorted parts. Raises
+    ``worker.errors.UsageRefused`` for a glob that nothing matches, a folder that holds more than
+    parts, and a store that cannot be asked.
     """
+    return (path for path, _ in _named(specs, directory))
+
+
+def _named(specs: Sequence[str], directory: str | None) -> Iterator[tuple[str, Part | None]]:
     for spec in specs:
-        if spec == "-" or not glob.has_magic(spec) or os.path.lexists(Path(directory or "", spec)):
-            yield spec
+        if is_remote(spec):
+            found = list(objects_of(spec))
+            folder = Folder(spec, sum(1 for _, within in found if within))
+            for url, within in found:
+                part = Part(folder, constants_of(url.removeprefix(within))) if within else None
+                yield url, part
             continue
-        matches = sorted(glob.glob(spec, root_dir=directory, recursive=True))  # noqa: PTH207 (matches keep the spelling of the pattern)
-        if not matches:
-            raise UsageRefused(
-                f"{spec}: no file matches this pattern", "check the pattern and the directory"
-            )
-        yield from matches
+        matches = [spec]
+        if (
+            spec != "-"
+            and glob.has_magic(spec)
+            and not os.path.lexists(Path(directory or "", spec))
+        ):
+            matches = sorted(glob.glob(spec, root_dir=directory, recursive=True))  # noqa: PTH207 (matches keep the spelling of the pattern)
+            if not matches:
+                raise UsageRefused(
+                    f"{spec}: no file matches this pattern", "check the pattern and the directory"
+                )
+        for match in matches:
+            if match in ("", "-") or not is_local_dataset(Path(directory or "", match)):
+                yield match, None
+            else:
+                yield from _parts(match, directory)
+
+
+def _parts(folder: str, directory: str | None) -> Iterator[tuple[str, Part]]:
+    try:
+        parts = parts_of(folder, local_files(Path(directory or "", folder)))
+    except OSError as error:
+        raise UsageRefused(
+            f"{folder}: what is in this folder cannot be listed ({error.strerror})",
+            "check the permissions of its subfolders and the disk",
+        ) from error
+    whole = Folder(folder, len(parts))
+    for part in parts:
+        yield os.path.join(folder, part), Part(whole, constants_of(part))  # noqa: PTH118 (parts keep the spelling of the folder)
 
 
 def _standard_input(stdin: BinaryIO, options: SourceOptions, grammars: Grammars) -> Source:
@@ -101,22 +152,50 @@ def _stdin_identity(stdin: BinaryIO) -> object:
     return status.st_dev, status.st_ino
 
 
-def _file(path: str, options: SourceOptions, grammars: Grammars) -> tuple[object, Source]:
+def _object(
+    url: str, part: Part | None, options: SourceOptions, grammars: Grammars
+) -> tuple[object, Source]:
+    _check_name(url)
+    named = _named_format(url, options)
+    if named.format is None:
+        raise _unknown_extension(url, named.extension)
+    version_of(url)
+    place = Place(url)
+    source = JobSource(
+        place, lambda: BufferedReader(ObjectStream(url)), named, options, grammars, part=part
+    )
+    return address_of(url), source
+
+
+def _file(
+    path: str, part: Part | None, options: SourceOptions, grammars: Grammars
+) -> tuple[object, Source]:
     _check_name(path)
     status = _status(path)
     stream = stat.S_ISFIFO(status.st_mode)
-    named = named_format(path)
-    format_ = FORMATS.get(options.format) or named.format
-    if format_ is None and not (stream and not named.extension):
+    named = _named_format(path, options)
+    if named.format is None and not (stream and not named.extension):
         raise _unknown_extension(path, named.extension)
     source = JobSource(
         Place(path, stream=stream),
         lambda: Path(path).open("rb", buffering=0),  # noqa: SIM115 (the intake closes it)
-        replace(named, format=format_),
+        named,
         options,
         grammars,
+        part=part,
     )
     return (status.st_dev, status.st_ino), source
+
+
+def _named_format(path: str, options: SourceOptions) -> NamedFormat:
+    named = named_format(path)
+    format_ = FORMATS.get(options.format) or named.format
+    if format_ == "parquet" and named.compression:
+        raise UsageRefused(
+            f"{path}: a Parquet file that is compressed as a whole cannot be read",
+            "unpack it; Parquet compresses what is in it by itself",
+        )
+    return replace(named, format=format_)
 
 
 def _check_name(path: str) -> None:
@@ -160,7 +239,7 @@ def _status(path: str) -> os.stat_result:
 
 
 def _unknown_extension(path: str, extension: str) -> UsageRefused:
-    known = ", ".join(f".{name}" for name in FORMATS)
+    known = ", ".join(f".{name}" for name, read in EXTENSIONS.items() if read != "parquet")
     packed = ", ".join(COMPRESSIONS)
     formats = "|".join(FORMATS)
     said = f"the extension {shown(extension)} is unknown" if extension else "it has no extension"
@@ -169,7 +248,8 @@ def _unknown_extension(path: str, extension: str) -> UsageRefused:
     else:
         remedy = f"say what it holds with --format {formats}"
     return UsageRefused(
-        f"{path}: {said}; known are {known}, each also followed by {packed}", remedy
+        f"{path}: {said}; known are {known}, each also followed by {packed}, and .parquet and .pq",
+        remedy,
     )
 
 
