@@ -7,10 +7,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.sources.reading import Carefully, Outcome, all_entries, cut_at
+from tests.sources.reading import read as read_in_drops
 from worker.errors import InputRefused
 from worker.model import Entry, SourceSummary
-from worker.sources import open_sources
+from worker.sources import cells, jsonlines, open_sources, source, text
 from worker.sources.interface import SourceOptions
+from worker.sources.jsonlines import JsonLinesReader
+from worker.sources.table import TableReader
 
 
 class Reading(NamedTuple):
@@ -32,9 +36,9 @@ Refuse = Callable[..., InputRefused]
 
 def _read(path: Path, data: bytes, options: SourceOptions) -> Reading:
     path.write_bytes(data)
-    (source,) = open_sources([str(path)], options, io.BytesIO())
-    entries = [entry for chunk in source.entries() for entry in chunk]
-    return Reading(entries, source.summary())
+    (opened,) = open_sources([str(path)], options, io.BytesIO())
+    entries = all_entries(opened)
+    return Reading(entries, opened.summary())
 
 
 @pytest.fixture(scope="session")
@@ -65,8 +69,33 @@ def refuse(tmp_path_factory: pytest.TempPathFactory) -> Refuse:
 @pytest.fixture(scope="session")
 def read_stdin() -> Read:
     def read_stream(data: bytes, **options: Any) -> Reading:
-        (source,) = open_sources(["-"], SourceOptions(**options), io.BytesIO(data))
-        entries = [entry for chunk in source.entries() for entry in chunk]
-        return Reading(entries, source.summary())
+        (opened,) = open_sources(["-"], SourceOptions(**options), io.BytesIO(data))
+        entries = all_entries(opened)
+        return Reading(entries, opened.summary())
 
     return read_stream
+
+
+@pytest.fixture
+def from_the_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No block is too small to be read by column, and all but the first pieces are joined."""
+    monkeypatch.setattr(source, "HEAD_BYTES", 4)
+    monkeypatch.setattr(text, "FIRST_BYTES", 1)
+    monkeypatch.setattr(cells, "LEAST_BYTES", 1)
+    monkeypatch.setattr(jsonlines, "LEAST_BYTES", 1)
+    cut_at(monkeypatch, 64, 24)
+
+
+@pytest.fixture
+def row_by_row(monkeypatch: pytest.MonkeyPatch) -> Carefully:
+    """``read`` of the same blocks without any columns."""
+
+    def carefully(data: bytes, **options: Any) -> Outcome:
+        with monkeypatch.context() as patch:
+            patch.setattr(TableReader, "_has_columns", lambda *_: False)
+            patch.setattr(JsonLinesReader, "_by_column", lambda *_: None)
+            outcome = read_in_drops(data, **options)
+        assert not outcome.by_column
+        return outcome
+
+    return carefully

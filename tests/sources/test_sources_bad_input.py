@@ -81,9 +81,16 @@ REFUSED_FILES = {
     "two byte order marks": FileCase(
         b"\xef\xbb\xbf" * 2 + HEAD + b"p,1\n", "jobs.csv:1:", "begins with two byte order marks", "with one byte order mark or none"
     ),
+    "two byte order marks before another name": FileCase(
+        b"\xef\xbb\xbf" * 2 + b"note,person_id,face_id\nn,p,1\n", "jobs.csv:1:", "begins with two byte order marks", "with one byte order mark or none"
+    ),
     "lone CR": FileCase(b"person_id,face_id\rp,1\r", "jobs.csv:1:", "a carriage return stands alone", "tr '"),
     "lone CR in a plain row": FileCase(HEAD + b"p,1\np\r,2\n", "jobs.csv:3:", "carriage return", "LF or CRLF"),
     "lone CR beside quotes": FileCase(HEAD + b'"p",1\n"p"\r,2\n', "jobs.csv:3:", "carriage return", "LF or CRLF"),
+    "lone CR at the end": FileCase(HEAD + b"p,1\np,2\r", "jobs.csv:3:", "carriage return", "LF or CRLF"),
+    "lone CR at the end of quotes": FileCase(HEAD + b'p,"1"\r', "jobs.csv:2:", "carriage return", "LF or CRLF"),
+    "lone CR at the end of an open quote": FileCase(HEAD + b'p,"1\r', "jobs.csv:2:", "never closed", "close the quote"),
+    "lone CR at the end of the header": FileCase(b"person_id,face_id\r", "jobs.csv:1:", "carriage return", "LF or CRLF"),
     "doubled CR": FileCase(HEAD + b"p,1\r\r\n", "jobs.csv:2:", "carriage return", "LF or CRLF"),
     "lone CR in jsonl": FileCase(
         b'{"personId":"p","faceId":"1"}\r{"personId":"p","faceId":"2"}\n',
@@ -173,7 +180,7 @@ REFUSED_FILES = {
     "zstd named csv": FileCase(zstandard.compress(HEAD), "jobs.csv:", "a zstd file", "zstdcat"),
     "zip named csv": FileCase(_zip(), "jobs.csv:", "a zip archive", "export it as CSV"),
     "xlsx named csv": FileCase(_xlsx(), "jobs.csv:", "an Excel workbook", "export it as CSV"),
-    "parquet named csv": FileCase(b"PAR1\x15\x04\x15", "jobs.csv:", "a Parquet file", "CSV"),
+    "parquet named csv": FileCase(b"PAR1\x15\x04\x15", "jobs.csv:", "a Parquet file", "--format parquet"),
     "PDF named csv": FileCase(b"%PDF-1.7\n%\xe2\xe3", "jobs.csv:", "a PDF document", "CSV"),
     "web page named csv": FileCase(b"\n<!DOCTYPE html><html>", "jobs.csv:", "an HTML or XML page", "CSV"),
     "gzip in gzip": FileCase(gzip.compress(gzip.compress(HEAD)), "jobs.csv.gz:", "a gzip file", "unpack", "jobs.csv.gz"),

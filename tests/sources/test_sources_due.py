@@ -72,6 +72,7 @@ def test_a_json_record_says_when_it_is_due(read: Any, name: str) -> None:
         ("2026-11-30T12", NO_TIME),
         ("2026-11-30Z", NO_TIME),
         ("2026-11-30T12:00 CET", NO_TIME),
+        ("2026-11-30T12:00+00:75", NO_TIME),
         ("2026-W48-1", NO_TIME),
         ("٢٠٢٦-11-30", NO_TIME),
         ("2026-02-30", NO_DAY),

@@ -13,15 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.sources.reading import all_entries
 from worker.errors import InputRefused
-from worker.model import Entry
-from worker.sources import intake, open_sources, source
+from worker.model import Entry, Stretch
+from worker.sources import intake, open_sources, source, text
 from worker.sources.cells import CellReader, Rows
 from worker.sources.identifiers import IdGrammar
 from worker.sources.interface import SourceOptions
 from worker.sources.place import Place
 from worker.sources.table import TableReader
-from worker.sources.text import Block
+from worker.sources.text import Block, ByteBlock
 
 quick = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -43,7 +44,7 @@ def outcome(data: bytes, stdin: type[io.BytesIO] = io.BytesIO, **options: Any) -
     """Entries and blank lines, or the refusal."""
     (opened,) = open_sources(["-"], SourceOptions(**options), stdin(data))
     try:
-        entries = [entry for chunk in opened.entries() for entry in chunk]
+        entries = all_entries(opened)
     except InputRefused as refused:
         refusal = refused
     else:
@@ -304,7 +305,7 @@ def test_plain_blocks_and_idle_quotes_take_the_short_way(monkeypatch: pytest.Mon
     def unexpected(*_: Any) -> Rows:
         raise AssertionError("the short way was not taken")
 
-    reader = CellReader(iter([Block("person_id,face_id\n", 1)]), Place("-"), ",", 1000)
+    reader = CellReader(iter([ByteBlock(b"person_id,face_id\n", 1, 0)]), Place("-"), ",", 1000)
     reader.header()
     monkeypatch.setattr(CellReader, "quoted_rows", unexpected)
     assert reader.rows_of(Block('p,1\r\n\n"q",2\r\n', 5)) == (
@@ -313,9 +314,12 @@ def test_plain_blocks_and_idle_quotes_take_the_short_way(monkeypatch: pytest.Mon
     )
 
 
-def test_a_chunk_holds_a_few_thousand_rows() -> None:
-    rows = b"person_0000001,31842550077981745\n" * 100_000
+def test_a_chunk_holds_a_few_thousand_rows_or_columns_of_more() -> None:
+    rows = b"person_0000001,31842550077981745\n" * 300_000
     (opened,) = open_sources(["-"], SourceOptions(), io.BytesIO(b"person_id,face_id\n" + rows))
-    sizes = [len(chunk) for chunk in opened.entries()]
-    assert sum(sizes) == 100_000
-    assert max(sizes) <= 2 * intake.PIECE_BYTES // 34
+    chunks = list(opened.chunks())
+    assert sum(map(len, chunks)) == 300_000
+    for chunk in chunks:
+        most = text.GATHERED_BYTES if isinstance(chunk, Stretch) else intake.PIECE_BYTES
+        assert len(chunk) <= 2 * most // 34
+    assert [type(chunk) for chunk in chunks[-3:]] == [Stretch, Stretch, list]

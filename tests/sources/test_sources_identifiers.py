@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.sources.identifiers import IdGrammar, printable
+from worker.sources.identifiers import MOST_CHARACTERS, IdGrammar, printable
 from worker.sources.interface import SourceOptions
 
 PERSON = IdGrammar.person(SourceOptions().person_id_pattern)
@@ -116,6 +116,21 @@ def test_texts_of_a_grammar_with_line_feeds_cannot_borrow_from_their_neighbours(
     grammar = IdGrammar.person("a\nb")
     assert grammar.accepts_all(["a\nb", "a\nb"]) is True
     assert grammar.accepts_all(["a", "b"]) is False
+
+
+@pytest.mark.parametrize("grammar", [PERSON, FACE])
+def test_alphabet_and_length_say_what_the_documented_patterns_say(grammar: IdGrammar) -> None:
+    """Columns are judged by these two alone."""
+    assert grammar.alphabet is not None
+    signs = [sign for sign in map(chr, range(0x100)) if not grammar.defect(sign)]
+    assert sorted(grammar.alphabet.decode()) == signs
+    assert not grammar.defect("1" * MOST_CHARACTERS)
+    assert grammar.defect("1" * (MOST_CHARACTERS + 1))
+
+
+def test_another_grammar_has_no_alphabet() -> None:
+    assert IdGrammar.person("[A-Za-z0-9_-]{1,31}").alphabet is None
+    assert IdGrammar.face("[0-9]+").alphabet is None
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_one_line_of_a_gigabyte_is_refused_at_the_cap(
     options = SourceOptions(format=format_, max_line_bytes=MB)
     (source,) = open_sources(["-"], options, stdin)
     with peak_below(60 * MB), pytest.raises(InputRefused, match=cause):
-        list(source.entries())
+        list(source.chunks())
     assert stdin.left > 1000 * MB
 
 
@@ -77,7 +77,7 @@ def test_a_gigabyte_of_blank_space_in_an_array_is_dropped_as_it_comes() -> None:
     stdin = Endless(b"[", b" \n", 64 * MB)
     (source,) = open_sources(["-"], SourceOptions(format="json"), stdin)
     with peak_below(6 * MB), pytest.raises(InputRefused, match="ends in the middle"):
-        list(source.entries())
+        list(source.chunks())
     assert stdin.left == 0
 
 
@@ -87,7 +87,7 @@ def test_a_sparse_file_of_a_gigabyte_is_refused_at_once(tmp_path: Path) -> None:
         file.truncate(1024 * MB)
     (source,) = open_sources([str(path)], SourceOptions(), io.BytesIO())
     with peak_below(20 * MB), pytest.raises(InputRefused, match=r"NUL at byte offset 0|longer"):
-        list(source.entries())
+        list(source.chunks())
 
 
 BOMBS: dict[str, Any] = {".gz": gzip.compress, ".zst": zstandard.compress}
@@ -102,7 +102,7 @@ def test_a_bomb_is_stopped_in_flat_memory(tmp_path: Path, extension: str, beat: 
     options = SourceOptions(max_expanded_bytes=MB, max_line_bytes=MB // 2)
     (source,) = open_sources([str(path)], options, io.BytesIO())
     with peak_below(100 * MB), pytest.raises(InputRefused, match=r"expands to|longer"):
-        for _ in source.entries():
+        for _ in source.chunks():
             pass
 
 
@@ -118,4 +118,4 @@ def test_a_long_source_is_read_in_flat_memory(format_: str, parts: tuple[bytes, 
     size = len(beat) * 60_000
     (source,) = open_sources(["-"], SourceOptions(format=format_), Endless(start, beat, size))
     with peak_below(24 * MB):
-        assert sum(map(len, source.entries())) == 60_000
+        assert sum(map(len, source.chunks())) == 60_000

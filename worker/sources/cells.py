@@ -10,12 +10,19 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from typing import NamedTuple
 
 from worker.errors import InputRefused
+from worker.model import Stretch
+from worker.sources.intake import PIECE_BYTES
 from worker.sources.place import Place
-from worker.sources.text import Block, check_carriage_returns, lone_carriage_return
+from worker.sources.text import (
+    LEAST_BYTES,
+    Block,
+    ByteBlock,
+    check_carriage_returns,
+    lone_carriage_return,
+)
 
 _CLOSE_QUOTE = "close the quote, or double it where it is part of the text"
 
@@ -42,9 +49,9 @@ class CellReader:
     """
 
     def __init__(
-        self, blocks: Iterator[Block], place: Place, delimiter: str, max_record_bytes: int
+        self, blocks: Iterator[ByteBlock], place: Place, delimiter: str, max_record_bytes: int
     ) -> None:
-        self._blocks = _whole_lines(blocks, place)
+        self._blocks = blocks
         self._place = place
         self.delimiter = delimiter
         self._max_record_bytes = max_record_bytes
@@ -55,6 +62,7 @@ class CellReader:
         bare = rf'[^"\r\n{d}]*+'
         self._idle_quotes = re.compile(rf'(?:(?:"{bare}"|{bare})(?:{d}|\r?\n))*+')
         self._pending = Block("", 1)
+        self._behind_header = Block("", 1)
         self._width = 0
         self._looks_like_row: Callable[[list[str]], bool] = bool
         self.header_line = 0
@@ -64,7 +72,7 @@ class CellReader:
     def header(self) -> list[str] | None:
         """The first row with any content, or None where the source has none."""
         for block in self._blocks:
-            rows = self._scanned(self._joined(block), limit=1)
+            rows = self._scanned(self._joined(self._decoded(block)), limit=1)
             if rows:
                 self.header_line, names = rows[0]
                 self._width = len(names)
@@ -72,16 +80,46 @@ class CellReader:
         self._refuse_pending()
         return None
 
-    def rows(self, looks_like_row: Callable[[list[str]], bool]) -> Iterator[Rows]:
+    def rows(
+        self,
+        looks_like_row: Callable[[list[str]], bool],
+        by_column: Callable[[ByteBlock], Stretch | None] = lambda _: None,
+    ) -> Iterator[Rows | Stretch]:
         """What follows the header.
 
         ``looks_like_row`` says whether the cells of a line inside a quoted cell could be a row of
         their own: then the quote was most likely never closed, and rows would be lost in it.
+
+        ``by_column`` is offered every large block that begins with a row. It gives exactly what
+        the block's rows are, or None at the slightest doubt: then the block is read here.
         """
         self._looks_like_row = looks_like_row
+        if self._behind_header.text:
+            yield self.rows_of(self._behind_header)
         for block in self._blocks:
-            yield self.rows_of(self._joined(block))
+            yield from self._read(block, by_column)
         self._refuse_pending()
+
+    def _read(
+        self, block: ByteBlock, by_column: Callable[[ByteBlock], Stretch | None]
+    ) -> Iterator[Rows | Stretch]:
+        if len(block.data) < LEAST_BYTES:
+            yield self.rows_of(self._joined(self._decoded(block)))
+            return
+        stretch = None if self._pending.text else by_column(block)
+        if stretch is not None:
+            yield stretch
+            return
+        # What is in doubt may be a single row, which is no reason to read all others one by one.
+        for part in block.cut(PIECE_BYTES):
+            stretch = None if self._pending.text else by_column(part)
+            if stretch is None:
+                yield self.rows_of(self._joined(self._decoded(part)))
+            else:
+                yield stretch
+
+    def _decoded(self, block: ByteBlock) -> Block:
+        return _whole_lines(block.decoded(self._place), self._place)
 
     def rows_of(self, block: Block) -> Rows:
         """The rows of a block, by the shortest way that cannot be mistaken."""
@@ -150,8 +188,7 @@ class CellReader:
             line += self._lines_of(text[start:end], cells, line)
             start, cells = end, []
             if limit and len(rows) == limit:
-                if end < len(text):
-                    self._blocks = chain((Block(text[end:], line),), self._blocks)
+                self._behind_header = Block(text[end:], line)
                 return rows
         if start < len(text):
             self._postpone(text, start, end, line)
@@ -227,20 +264,19 @@ class CellReader:
         )
 
 
-def _whole_lines(blocks: Iterator[Block], place: Place) -> Iterator[Block]:
-    """``blocks``, the last one ending with a line feed too."""
-    for block in blocks:
-        if block.text.endswith("\n"):
-            yield block
-        elif place.stream:
-            last = block.text[block.text.rfind("\n") + 1 :]
-            if '"' not in last:
-                check_carriage_returns(last, block.line + block.text.count("\n"), place)
-            # Half of an ID may look like a whole one: nobody can tell it from another face's.
-            raise place.refused(
-                "it ends in the middle of a line, so the program that writes it may have died",
-                "check that program; if the line is complete, end it with a line feed",
-                block.line + block.text.count("\n"),
-            )
-        else:
-            yield Block(block.text + "\n", block.line)
+def _whole_lines(block: Block, place: Place) -> Block:
+    """``block``, ending with a line feed also where it is the last one."""
+    if block.text.endswith("\n"):
+        return block
+    if place.stream:
+        last = block.text[block.text.rfind("\n") + 1 :]
+        if '"' not in last:
+            check_carriage_returns(last, block.line + block.text.count("\n"), place)
+        # Half of an ID may look like a whole one: nobody can tell it from another face's.
+        raise place.refused(
+            "it ends in the middle of a line, so the program that writes it may have died",
+            "check that program; if the line is complete, end it with a line feed",
+            block.line + block.text.count("\n"),
+        )
+    # Behind a carriage return a line feed would make a line end of what stands alone.
+    return block if block.text.endswith("\r") else Block(block.text + "\n", block.line)

@@ -118,7 +118,7 @@ def expanded(
                 raise _damaged(place, compression, members, error) from error
             data = b""
             expanded_bytes += len(output)
-            _check_caps(place, raw_bytes, expanded_bytes, options)
+            check_caps(place, raw_bytes, expanded_bytes, options)
             # zstd gives whole blocks, however little was asked for.
             for start in range(0, len(output), PIECE_BYTES):
                 yield output[start : start + PIECE_BYTES]
@@ -131,7 +131,8 @@ def expanded(
         )
 
 
-def _check_caps(place: Place, raw_bytes: int, expanded_bytes: int, options: SourceOptions) -> None:
+def check_caps(place: Place, raw_bytes: int, expanded_bytes: int, options: SourceOptions) -> None:
+    """Raise ``InputRefused`` where so many bytes are more than ``raw_bytes`` may become."""
     if expanded_bytes > options.max_expanded_bytes:
         raise place.refused(
             f"it expands to more than {options.max_expanded_bytes} bytes",

@@ -46,9 +46,16 @@ def read_header(
 ) -> Header:
     """Understand a header row; raises ``InputRefused`` with the flag that would help.
 
+    ``delimiter`` is ``""`` where names cannot run into one another, as in Parquet.
     ``whole_persons`` says that a table without a face column was announced; one that has such a
     column, or what may be one, contradicts it.
     """
+    if line == 1 and names[0].startswith("\ufeff"):
+        raise place.refused(
+            "the file begins with two byte order marks, so the second is part of the first name",
+            "save it again as UTF-8, with one byte order mark or none",
+            line,
+        )
     is_report = tuple(names[: len(RESULT_COLUMNS)]) == RESULT_COLUMNS
     if whole_persons:
         _refuse_faces(names, line, place, RoleNames({}) if is_report else columns)
@@ -184,16 +191,12 @@ def _unknown_header(
     no_columns = [f"no column {columns.expected(role)} for the {role} IDs" for role in missing]
     hidden = "person" in missing and _may_be_ids(names, wanted)
     cause = f"the header has {' and '.join(no_columns)}; found {_found(names, hidden=hidden)}"
+    if not delimiter:
+        return _unknown_columns(names, line, place, columns=columns, wanted=wanted, cause=cause)
     if re.fullmatch(r"sep=.?", delimiter.join(names), re.IGNORECASE):
         return place.refused(
             "the first line is a spreadsheet's hint, not the header row",
             "delete that line; where it names another character than a comma, add --delimiter",
-            line,
-        )
-    if names[0].startswith("\ufeff"):
-        return place.refused(
-            "the file begins with two byte order marks, so the second is part of the first name",
-            "save it again as UTF-8, with one byte order mark or none",
             line,
         )
     if hidden or _is_data(names):
@@ -214,7 +217,20 @@ def _unknown_header(
             f"add {flags if known else f'{flags} {columns_flag(parts, columns, wanted)}'}",
             line,
         )
+    return _unknown_columns(names, line, place, columns=columns, wanted=wanted, cause=cause)
+
+
+def _unknown_columns(
+    names: Sequence[str],
+    line: int,
+    place: Place,
+    *,
+    columns: RoleNames,
+    wanted: Sequence[Role],
+    cause: str,
+) -> InputRefused:
     remedy = f"name the columns: add {columns_flag(names, columns, wanted)}"
+    missing = [role for role in wanted if not columns.present(role, names)]
     if "face" in missing and not columns.face_like(names):
         remedy += "; only if everything of each person is to be deleted, add --whole-persons"
     return place.refused(cause, remedy, line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from collections.abc import Sequence
 from typing import Literal
@@ -10,6 +11,11 @@ from typing import Literal
 from worker.sources.interface import SourceOptions
 
 _SHOWN_CHARACTERS = 200
+
+MOST_CHARACTERS = 32
+"""Of an ID of the documented form."""
+
+_ALPHABETS = {"person": f"{string.ascii_letters}{string.digits}_-", "face": string.digits}
 
 _WORDS = frozenset(
     {"*", "all", "any", "none", "null", "nil", "nan", "n/a", "na", "undefined", "true", "false"}
@@ -56,6 +62,9 @@ class IdGrammar:
     def __init__(self, kind: Literal["person", "face"], pattern: str, *, documented: bool) -> None:
         self._kind = kind
         self._documented = documented
+        self.alphabet = _ALPHABETS[kind].encode() if documented else None
+        """Every 1 to ``MOST_CHARACTERS`` of these are an ID, and nothing else is; None where
+        another pattern than the documented one decides."""
         self._match = re.compile(pattern, re.ASCII).fullmatch
         self._match_lines = re.compile(f"(?:(?:{pattern})\n)*+", re.ASCII).fullmatch
 
@@ -97,7 +106,7 @@ class IdGrammar:
         inside = "[A-Za-z0-9_-]*" if self._kind == "person" else "[0-9]*"
         if re.fullmatch(inside, text):
             return "is longer than 32 characters"
-        if any(c.isdecimal() or c.isdigit() for c in text if not c.isascii()):
+        if any(c.isdigit() for c in text if not c.isascii()):
             return "holds digits that are not the ASCII digits 0 to 9"
         if self._kind == "person":
             return "holds characters other than A-Z, a-z, 0-9, _ and -"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from worker.model import Entry, SourceSummary
+from worker.model import Chunk, SourceSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class SourceOptions:
     """How sources are to be read; the defaults are those of ``worker.settings``."""
 
     format: str = ""
-    """``csv``, ``tsv``, ``jsonl``, ``ndjson``, ``json``; ``""`` goes by the file's extension."""
+    """``csv``, ``tsv``, ``jsonl``, ``ndjson``, ``json``, ``parquet``; ``""`` goes by the file's extension."""
     columns: dict[str, str] = field(default_factory=dict)
     """``person``, ``face``, ``job``, ``due`` to the name used by the source's header or keys."""
     delimiter: str = ""
@@ -34,13 +34,13 @@ class Source(Protocol):
     name: str
     """As reports name it: the path as given (or as its glob found it), ``-`` for standard input."""
 
-    def entries(self) -> Iterator[list[Entry]]:
-        """Chunks of entries in input order, with flat memory.
+    def chunks(self) -> Iterator[Chunk]:
+        """What it holds, in input order, with flat memory.
 
         Raises ``worker.errors.InputRefused`` when the source as a whole cannot be trusted.
         """
         ...
 
     def summary(self) -> SourceSummary:
-        """What it held; only after ``entries`` is exhausted."""
+        """What it held; only after ``chunks`` is exhausted."""
         ...

@@ -44,6 +44,10 @@ class JsonArrayReader:
         self._ended = False
         self.blank_lines = 0
 
+    @property
+    def records(self) -> int:
+        return self._records.records
+
     def chunks(self) -> Iterator[list[Entry]]:
         """The source's entries in input order."""
         opening = self._next_sign()

@@ -1,4 +1,4 @@
-"""JSON Lines to entries: one record on each line."""
+"""JSON Lines to chunks: one record on each line."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator
 
 from worker.errors import InputRefused
-from worker.model import Entry
+from worker.model import Chunk, Entry, Stretch
+from worker.sources.intake import PIECE_BYTES
 from worker.sources.jsonrecords import TOO_DEEP, JsonRecords
 from worker.sources.jsonvalues import JsonScanner
 from worker.sources.place import Place
-from worker.sources.text import Block, check_carriage_returns
+from worker.sources.text import LEAST_BYTES, ByteBlock, check_carriage_returns
 
 _WHITE_SPACE = " \t\r"
 
@@ -22,30 +23,64 @@ class JsonLinesReader:
     record of the wrong shape refuses only itself.
     """
 
-    def __init__(self, blocks: Iterator[Block], place: Place, records: JsonRecords) -> None:
+    def __init__(self, blocks: Iterator[ByteBlock], place: Place, records: JsonRecords) -> None:
         self._blocks = blocks
         self._place = place
         self._records = records
         self._scanner = JsonScanner()
         self.blank_lines = 0
 
-    def chunks(self) -> Iterator[list[Entry]]:
-        """The source's entries in input order."""
-        for text, first_line in self._blocks:
-            check_carriage_returns(text, first_line, self._place)
-            entries: list[Entry] = []
-            ends_with_line = text.endswith("\n")
-            lines = text.removesuffix("\n").split("\n")
-            last_line = first_line + len(lines) - 1
-            for number, content in enumerate(lines, first_line):
-                record = content.strip(_WHITE_SPACE)
-                if record:
-                    cut = not ends_with_line and number == last_line
-                    entries += self._record(record, number, cut=cut)
+    @property
+    def records(self) -> int:
+        return self._records.records
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The source's records in input order."""
+        for block in self._blocks:
+            if len(block.data) < LEAST_BYTES:
+                yield from self._read(block)
+                continue
+            stretch = self._by_column(block)
+            if stretch is not None:
+                yield stretch
+                continue
+            # What is in doubt may be a single line.
+            for part in block.cut(PIECE_BYTES):
+                stretch = self._by_column(part)
+                if stretch is not None:
+                    yield stretch
                 else:
-                    self.blank_lines += 1
-            if entries:
-                yield entries
+                    yield from self._read(part)
+
+    def _by_column(self, block: ByteBlock) -> Stretch | None:
+        """What is on the lines if all of them are plainly alike, otherwise None."""
+        grammars = self._records.grammars
+        if grammars.person.alphabet is None or grammars.face.alphabet is None:
+            return None
+        from worker.sources.jsoncolumns import JsonColumns  # noqa: PLC0415 (only large sources)
+
+        stretch = JsonColumns(self._records, self._scanner).stretch(block)
+        if stretch is not None:
+            self._records.records += len(stretch)
+        return stretch
+
+    def _read(self, block: ByteBlock) -> Iterator[list[Entry]]:
+        """What is on the lines, one by one."""
+        text, first_line = block.decoded(self._place)
+        check_carriage_returns(text, first_line, self._place)
+        entries: list[Entry] = []
+        ends_with_line = text.endswith("\n")
+        lines = text.removesuffix("\n").split("\n")
+        last_line = first_line + len(lines) - 1
+        for number, content in enumerate(lines, first_line):
+            record = content.strip(_WHITE_SPACE)
+            if record:
+                cut = not ends_with_line and number == last_line
+                entries += self._record(record, number, cut=cut)
+            else:
+                self.blank_lines += 1
+        if entries:
+            yield entries
 
     def _record(self, record: str, line: int, *, cut: bool) -> list[Entry]:
         try:

@@ -39,7 +39,7 @@ _SURROGATE = "the record holds half of a surrogate pair (\\ud800 to \\udfff), wh
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class Layout:
     """What a record's keys say; every number is a 0-based position among its members."""
 
     person: int | None
@@ -61,9 +61,9 @@ class JsonRecords:
 
     def __init__(self, columns: RoleNames, grammars: Grammars, carried_names: CarriedNames) -> None:
         self._columns = columns
-        self._grammars = grammars
+        self.grammars = grammars
         self._carried_names = carried_names
-        self._layouts: dict[tuple[str, ...], _Layout] = {}
+        self._layouts: dict[tuple[str, ...], Layout] = {}
         self.records = 0
 
     def entries(self, value: Any, line: int, *, foreign_constant: bool) -> list[Entry]:
@@ -75,7 +75,7 @@ class JsonRecords:
             return self.refused(line, "the record holds NaN or Infinity, which JSON does not have")
         if type(value) is not tuple:
             return self.refused(line, "the record is not a JSON object")
-        layout = self._layout(tuple([key for key, _ in value]), line)
+        layout = self.layout(tuple([key for key, _ in value]), line)
         if layout is None:
             return self.refused(line, "the record has a repeated key")
         carried = ""
@@ -91,14 +91,14 @@ class JsonRecords:
         person = "" if layout.person is None else value[layout.person][1]
         reason, column = layout.reason, layout.column
         if not reason:
-            reason, column = _shape_defect(value, layout)
+            reason, column = shape_defect(value, layout)
         if reason:
             return [refused_record(head, _id_text(person), reason, column)]
         if layout.face is None:
-            return [whole_person(head, person, layout.columns, self._grammars)]
+            return [whole_person(head, person, layout.columns, self.grammars)]
         named = value[layout.face][1]
         faces = [_face(item) for item in named] if type(named) is list else [_face(named)]
-        return entries_of(head, person, faces, layout.columns, self._grammars)
+        return entries_of(head, person, faces, layout.columns, self.grammars)
 
     def refused(self, line: int, reason: str) -> list[Entry]:
         """The entry of a record of which nothing is known but its line."""
@@ -106,8 +106,11 @@ class JsonRecords:
         self.records += 1
         return [refused_record(head, "", reason, "")]
 
-    def _layout(self, keys: tuple[str, ...], line: int) -> _Layout | None:
-        """How records with these keys are to be read; None where one is repeated."""
+    def layout(self, keys: tuple[str, ...], line: int) -> Layout | None:
+        """How records with these keys are to be read; None where one is repeated.
+
+        Raises ``InputRefused`` where the source has too many distinct keys.
+        """
         layout = self._layouts.get(keys)
         if layout is None:
             if len(set(keys)) < len(keys):
@@ -117,7 +120,7 @@ class JsonRecords:
                 self._layouts[keys] = layout
         return layout
 
-    def _lay_out(self, keys: tuple[str, ...], line: int) -> _Layout:
+    def _lay_out(self, keys: tuple[str, ...], line: int) -> Layout:
         found: dict[Role, str] = {}
         reason = column = ""
         whole = self._columns.has_whole_key(keys)
@@ -139,7 +142,7 @@ class JsonRecords:
         others = [(i, key) for i, key in enumerate(keys) if key not in roles]
         # Keys with half a surrogate pair have no place in a report: their record is refused.
         self._carried_names.add([key for _, key in others if is_encodable(key)], line)
-        return _Layout(
+        return Layout(
             person=keys.index(found["person"]) if "person" in found else None,
             face=keys.index(found["face"]) if "face" in found else None,
             job=keys.index(found["job"]) if "job" in found else None,
@@ -168,7 +171,7 @@ def _both(*keys: str) -> str:
     )
 
 
-def _carried(members: Sequence[tuple[str, Any]], layout: _Layout) -> str:
+def _carried(members: Sequence[tuple[str, Any]], layout: Layout) -> str:
     text = (
         "{" + ",".join([f"{key}:{json_text(members[i][1], 2)}" for i, key in layout.carried]) + "}"
     )
@@ -178,11 +181,11 @@ def _carried(members: Sequence[tuple[str, Any]], layout: _Layout) -> str:
 
 
 def _label(value: Any) -> str:
-    """The job's label, or ``""`` for one that ``_shape_defect`` will refuse."""
+    """The job's label, or ``""`` for one that ``shape_defect`` will refuse."""
     return str(value) if isinstance(value, str) and is_encodable(value) else ""
 
 
-def _shape_defect(members: Sequence[tuple[str, Any]], layout: _Layout) -> tuple[str, str]:
+def shape_defect(members: Sequence[tuple[str, Any]], layout: Layout) -> tuple[str, str]:
     """Why the values of a record with the right keys have the wrong types, and the key at fault."""
     assert layout.person is not None
     person_key, person = members[layout.person]
@@ -204,7 +207,7 @@ def _shape_defect(members: Sequence[tuple[str, Any]], layout: _Layout) -> tuple[
     return "", ""
 
 
-def _faces_defect(members: Sequence[tuple[str, Any]], layout: _Layout) -> tuple[str, str]:
+def _faces_defect(members: Sequence[tuple[str, Any]], layout: Layout) -> tuple[str, str]:
     if layout.face is None:
         assert layout.whole is not None
         asked = members[layout.whole][1]

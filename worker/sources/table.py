@@ -1,4 +1,4 @@
-"""Tables (CSV, TSV) to entries, by column where a whole chunk is good, otherwise row by row."""
+"""Tables (CSV, TSV) to chunks, by column where a whole chunk is good, otherwise row by row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import repeat
 from json.encoder import encode_basestring
 
 from worker.deadlines import Undated, due_us
-from worker.model import Entry
+from worker.model import Chunk, Entry, Stretch
 from worker.sources.carried import CarriedNames
 from worker.sources.cells import CellReader, Rows
 from worker.sources.header import Header, read_header
@@ -23,6 +23,7 @@ from worker.sources.records import (
     whole_person,
 )
 from worker.sources.roles import RoleNames
+from worker.sources.text import ByteBlock
 
 _LINE_OF_A_PERSON = (
     "face ID is empty, as on the line of a report that is about a whole person: what is open there "
@@ -58,8 +59,8 @@ class TableReader:
     def blank_lines(self) -> int:
         return self._cells.blank_lines
 
-    def chunks(self) -> Iterator[list[Entry]]:
-        """The table's entries in input order."""
+    def chunks(self) -> Iterator[Chunk]:
+        """The table's records in input order."""
         names = self._cells.header()
         if names is None:
             return
@@ -85,9 +86,30 @@ class TableReader:
                 )
             )
 
-        for rows in self._cells.rows(looks_like_row):
-            if rows.lines:
-                yield self.entries(rows, header)
+        def by_column(block: ByteBlock) -> Stretch | None:
+            if not self._has_columns(header):
+                return None
+            from worker.sources.columns import ColumnReader  # noqa: PLC0415 (only large sources)
+
+            reader = ColumnReader(header, self._cells.delimiter, self._grammars)
+            return reader.stretch(block, self.records)
+
+        for part in self._cells.rows(looks_like_row, by_column):
+            if isinstance(part, Stretch):
+                self.records += len(part)
+                yield part
+            elif part.lines:
+                yield self.entries(part, header)
+
+    def _has_columns(self, header: Header) -> bool:
+        """Whether blocks of such a table can be read by column."""
+        return (
+            header.face is not None
+            and not header.report
+            and self._cells.delimiter.isascii()
+            and self._grammars.person.alphabet is not None
+            and self._grammars.face.alphabet is not None
+        )
 
     def entries(self, rows: Rows, header: Header) -> list[Entry]:
         """The entries of ``rows``, which count as records from here on."""

@@ -9,6 +9,15 @@ from typing import NamedTuple
 from worker.errors import InputRefused
 from worker.sources.place import Place
 
+FIRST_BYTES = 1024 * 1024
+"""So much of a source comes in the pieces in which it was read: small sources stay small."""
+
+GATHERED_BYTES = 4 * 1024 * 1024
+"""How much of the rest is looked at together, where that is faster than piece by piece."""
+
+LEAST_BYTES = 512 * 1024
+"""Blocks from this size on are worth a look at them by column."""
+
 
 class Block(NamedTuple):
     """Whole lines of a source; only the last block may lack its final line feed."""
@@ -18,11 +27,56 @@ class Block(NamedTuple):
     """1-based number of its first line."""
 
 
-def line_blocks(pieces: Iterator[bytes], place: Place, max_line_bytes: int) -> Iterator[Block]:
-    """Cut ``pieces`` at line feeds and decode them.
+class ByteBlock(NamedTuple):
+    """Whole lines of a source before they are decoded; only the last may lack its line feed."""
 
-    Raises ``InputRefused`` for a line longer than ``max_line_bytes`` (without ever holding much
-    more than that), a NUL, or anything that is not UTF-8. A byte order mark is dropped, once.
+    data: bytes
+    line: int
+    """1-based number of its first line."""
+    offset: int
+    """0-based, of its first byte in the (decompressed) source."""
+
+    def cut(self, size: int) -> Iterator[ByteBlock]:
+        """The same lines in blocks of about ``size`` bytes, each of one line at least."""
+        data, line, start = self.data, self.line, 0
+        while start < len(data):
+            end = data.rfind(b"\n", start, start + size) + 1
+            end = end or data.find(b"\n", start + size) + 1 or len(data)
+            part = data[start:end]
+            yield ByteBlock(part, line, self.offset + start)
+            line += part.count(b"\n")
+            start = end
+
+    def decoded(self, place: Place) -> Block:
+        """Its text; raises ``InputRefused`` for a NUL or anything that is not UTF-8."""
+        return Block(_decoded(self.data, self.offset, self.line, place), self.line)
+
+
+def gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """``pieces`` as they come at first, then joined to ``GATHERED_BYTES`` or a little more."""
+    passed = 0
+    for piece in pieces:
+        yield piece
+        passed += len(piece)
+        if passed >= FIRST_BYTES:
+            break
+    held: list[bytes] = []
+    held_bytes = 0
+    for piece in pieces:
+        held.append(piece)
+        held_bytes += len(piece)
+        if held_bytes >= GATHERED_BYTES:
+            held, held_bytes = [b"".join(held)], 0
+            yield held.pop()
+    if held:
+        yield b"".join(held)
+
+
+def byte_blocks(pieces: Iterator[bytes], place: Place, max_line_bytes: int) -> Iterator[ByteBlock]:
+    """Cut ``pieces`` at line feeds.
+
+    Raises ``InputRefused`` for a line longer than ``max_line_bytes``, without ever holding much
+    more than that and a piece.
     """
     tail: list[bytes] = []
     tail_bytes = 0
@@ -33,22 +87,23 @@ def line_blocks(pieces: Iterator[bytes], place: Place, max_line_bytes: int) -> I
             tail.append(piece)
             tail_bytes += len(piece)
         else:
-            data = b"".join((*tail, piece[:cut]))
+            data = b"".join((*tail, memoryview(piece)[:cut]))
             _check_lines(data, line, place, max_line_bytes)
-            yield Block(_decoded(data, offset, line, place), line)
-            line += data.count(b"\n")
-            offset += len(data)
             tail = [piece[cut:]]
             tail_bytes = len(tail[0])
+            del piece  # Nobody needs it while its lines are worked on.
+            yield ByteBlock(data, line, offset)
+            line += data.count(b"\n")
+            offset += len(data)
         if tail_bytes > max_line_bytes:
             raise _long_line(line, place, max_line_bytes)
     data = b"".join(tail)
     if data:
-        yield Block(_decoded(data, offset, line, place), line)
+        yield ByteBlock(data, line, offset)
 
 
 def decoded_pieces(pieces: Iterator[bytes], place: Place) -> Iterator[str]:
-    """Decode ``pieces`` wherever they are cut; raises as ``line_blocks``, but knows no lines' cap."""
+    """Decode ``pieces`` wherever they are cut; raises as a block does."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     offset, line = 0, 1
     for piece in pieces:
@@ -121,11 +176,13 @@ def _not_utf8(error: UnicodeDecodeError, offset: int, line: int, place: Place) -
 
 
 def _check_lines(data: bytes, line: int, place: Place, max_line_bytes: int) -> None:
-    if len(data) <= max_line_bytes:
-        return
-    for number, content in enumerate(data.split(b"\n"), line):
-        if len(content) > max_line_bytes:
-            raise _long_line(number, place, max_line_bytes)
+    start = 0
+    while len(data) - start > max_line_bytes:
+        # From the beginning of a line to the last end of one that the cap lets it reach.
+        end = data.rfind(b"\n", start, start + max_line_bytes + 1)
+        if end < 0:
+            raise _long_line(line + data.count(b"\n", 0, start), place, max_line_bytes)
+        start = end + 1
 
 
 def _long_line(line: int, place: Place, max_line_bytes: int) -> InputRefused:
