@@ -1,6 +1,7 @@
 """The vocabulary of a purge: jobs, faces, calls, attempts, evidence, outcomes.
 
-Every value is frozen. IDs are opaque text from the first byte read to the signed body: nothing in
+Every value is frozen. What is made anew for each call is a ``msgspec.Struct``: a frozen dataclass
+takes ten times as long. IDs are opaque text from the first byte read to the signed body: nothing in
 this package parses, trims, pads or normalises one.
 """
 
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import repeat
 from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 from worker.texts import Texts
 
@@ -148,8 +151,7 @@ class Step(StrEnum):
     """The emptied person record is to be deleted (DeletePerson)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, gc=False):
     """A unit of work about one person, claimed by one loop."""
 
     call_no: int
@@ -163,8 +165,7 @@ class Call:
     """Whether the input asks for everything of the person."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One attempt as it will leave: the bytes signed are the bytes sent."""
 
     operation: str
@@ -216,8 +217,7 @@ class Kind(StrEnum):
     """Left open by a crash and closed by the next start: it may or may not have been sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True, gc=False):
     """How one attempt ended. Append-only: never changed once recorded."""
 
     kind: Kind

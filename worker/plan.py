@@ -18,7 +18,7 @@ from worker.damage import REMEDY, Finding, IdWatch
 from worker.deadlines import Forecast, Schedule
 from worker.errors import InputRefused
 from worker.holds import Holds
-from worker.model import Entry, SourceSummary
+from worker.model import Chunk, SourceSummary
 from worker.sources.interface import Source
 
 FACES_PER_CALL = 20
@@ -83,7 +83,7 @@ class PlanFigures:
 class Draft(Protocol):
     """Where a plan is put together; the ledger provides it."""
 
-    def add_entries(self, source_no: int, entries: Iterable[Entry]) -> None: ...
+    def add(self, source_no: int, chunk: Chunk) -> None: ...
 
     def add_source(self, source_no: int, summary: SourceSummary) -> None: ...
 
@@ -131,10 +131,10 @@ def draw_up(
             warnings.append(finding.cause)
 
     for source_no, source in enumerate(sources):
-        for entries in source.entries():
-            draft.add_entries(source_no, entries)
-            judge(watch.look(source.name, entries))
-            rows += len(entries)
+        for chunk in source.chunks():
+            draft.add(source_no, chunk)
+            judge(watch.look(source.name, chunk))
+            rows += len(chunk)
             progress(rows)
         judge(watch.end())
         draft.add_source(source_no, source.summary())

@@ -63,7 +63,7 @@ def draft_run(
     run_dir.mkdir(exist_ok=True)
     with LedgerDraft(run_dir) as draft:
         for source_no, entries in enumerate(sources):
-            draft.add_entries(source_no, entries)
+            draft.add(source_no, list(entries))
             draft.add_source(
                 source_no,
                 SourceSummary(

@@ -7,12 +7,12 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.core.belted_run import AtWork, outcomes, session
 from tests.core.rig import draft_run, persons, rows

@@ -9,6 +9,7 @@ from itertools import chain, repeat
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.core.stories import (
     AMBIGUOUS,
@@ -289,7 +290,7 @@ def test_a_removal_is_dated_by_its_sending_where_that_is_known() -> None:
     *before, removal_ = told(*EMPTIED, REMOVED)
     assert removal_.ending is not None
     later_us = removal_.opened_us + 700
-    late = replace(removal_, ending=replace(removal_.ending, sent_us=later_us))
+    late = replace(removal_, ending=structs.replace(removal_.ending, sent_us=later_us))
     standing = fold_person([*before, late], GONE, WITH_RECORD, FIRST_ROUND)
     assert standing.first_sent_us == later_us
 

@@ -8,6 +8,7 @@ from itertools import chain, repeat
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.core.plain_reading import PROVEN, proven
 from tests.core.stories import (
@@ -377,7 +378,7 @@ def test_the_last_end_counts_and_not_the_latest_clock() -> None:
     attempted, shown = told(AMBIGUOUS, MISSING)
     assert attempted.ending is not None
     assert shown.ending is not None
-    ahead = replace(attempted, ending=replace(attempted.ending, ended_us=hour_us))
+    ahead = replace(attempted, ending=structs.replace(attempted.ending, ended_us=hour_us))
     standing = fold(FACE, [ahead, shown], RULES)
     assert (standing.step, standing.not_before_us) == (LOOKUP, shown.ending.ended_us + INTERVAL_US)
 

@@ -18,6 +18,7 @@ from worker.ledger.books import LedgerBooks
 from worker.ledger.database import open_ledger
 from worker.ledger.draft import LedgerDraft
 from worker.ledger.journal import Ledger
+from worker.ledger.unrolling import unrolled
 from worker.ledger.writer import InlineWriter
 from worker.model import Step
 from worker.plan import FACES_PER_CALL, PlanFigures, Rejection, draw_up
@@ -44,6 +45,9 @@ def planned(
         draft.seal(
             {
                 "run_id": RUN_ID,
+                "rows": figures.rows,
+                "persons": figures.persons,
+                "calls": figures.calls,
                 "faces": figures.faces,
                 "whole_persons": figures.whole_persons,
             }
@@ -152,8 +156,9 @@ async def test_more_than_the_documented_maximum_is_split(tmp_path: Path, run_dir
     figures, _ = planned(run_dir, path)
     assert (figures.calls, figures.oversized_persons, figures.largest_person_faces) == (3, 1, 41)
     connection = open_ledger(run_dir)
-    sizes = connection.execute("SELECT COUNT(*) FROM face GROUP BY call_no ORDER BY call_no")
-    assert [size for (size,) in sizes] == [20, 20, 1]
+    with unrolled(connection):
+        sizes = connection.execute("SELECT COUNT(*) FROM face GROUP BY call_no ORDER BY call_no")
+        assert [size for (size,) in sizes] == [20, 20, 1]
     connection.close()
 
 

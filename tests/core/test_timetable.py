@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import UsageRefused
@@ -249,6 +249,7 @@ def test_without_a_name_the_zone_is_the_machines() -> None:
     assert night.shown(at("2026-01-10T03:00")) == "22:00 EST"
 
 
+@settings(deadline=None)
 @given(
     minutes=st.lists(st.integers(0, 1439), min_size=2, max_size=6, unique=True),
     zone=st.sampled_from(

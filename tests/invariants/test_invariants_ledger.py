@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import apsw
@@ -12,7 +13,10 @@ import pytest
 
 from tests.invariants.conftest import WANTED
 from tests.invariants.rehearsal import Rehearsal, opened, report, reseal, violations
+from tests.ledger.repacking import repacked
+from worker.errors import GateClosed
 from worker.ledger.database import query
+from worker.ledger.unrolling import unrolled
 
 Copied = Callable[[], Rehearsal]
 Spoil = Callable[[apsw.Connection], object]
@@ -138,7 +142,7 @@ def reappeared_quietly(c: apsw.Connection) -> None:
     another_lookup(c, "good", '["1"]')
     c.execute(
         "UPDATE face SET outcome = 'present', code = 'still_listed',"
-        " decided_by = (SELECT MAX(seq) FROM ending) WHERE face_no = 0"
+        " decided_by = (SELECT MAX(seq) FROM ending) WHERE face_id = '1' AND found_by IS NULL"
     )
 
 
@@ -251,13 +255,13 @@ SPOILED: list[tuple[str, Spoil, set[str]]] = [
                          attempts(c, "lost", "shown")[1:]), {"T2"}),
     # What the report says beside the outcome.
     ("an attempt more than were made",
-     sql("UPDATE face SET attempts = attempts + 1 WHERE face_no = 0"), {"T6"}),
+     sql("UPDATE face SET attempts = attempts + 1 WHERE face_id = '1' AND found_by IS NULL"), {"T6"}),
     ("a first attempt at another time",
-     sql("UPDATE face SET first_sent_us = 1 WHERE face_no = 0"), {"T6"}),
+     sql("UPDATE face SET first_sent_us = 1 WHERE face_id = '1' AND found_by IS NULL"), {"T6"}),
     ("the evidence of another person",
      lambda c: c.execute("UPDATE face SET decided_by = ? WHERE face_id = '9'",
                          (end_of(c, attempts(c, "good", "listed")[0]),)), {"T5"}),
-    ("no evidence named", sql("UPDATE face SET decided_by = NULL WHERE face_no = 0"), {"T5"}),
+    ("no evidence named", sql("UPDATE face SET decided_by = NULL WHERE face_id = '1' AND found_by IS NULL"), {"T5"}),
     # What was sent.
     ("a face that the call does not have",
      lambda c: ask_for(c, attempts(c, "slow", "throttled")[0], "99"), {"S1", "T6"}),
@@ -272,8 +276,9 @@ SPOILED: list[tuple[str, Spoil, set[str]]] = [
      removal_of_somebody,
      {"S1", "T6"}),
     ("another face than the row", sql("UPDATE face SET face_id = '17' WHERE face_id = '16'"),
-     {"S1", "T1", "T5", "T6"}),
-    ("another face in the row", sql("UPDATE row SET face_id = '017' WHERE face_id = '16'"), {"S1", "T6"}),
+     {"S1", "S2", "T1", "T4", "T5", "T6"}),
+    ("another face in the row", sql("UPDATE row SET face_id = '017' WHERE face_id = '16'"),
+     {"S1", "S2", "T4"}),
     ("another person in the row",
      sql("UPDATE row SET person_id = 'slowly' WHERE face_id = '16'"), {"S1", "S2"}),
     ("another person in the call",
@@ -283,15 +288,15 @@ SPOILED: list[tuple[str, Spoil, set[str]]] = [
                          (attempts(c, "whole", "shown")[0],)), {"S1"}),
     ("a face found for somebody who is not to go as a whole",
      sql("UPDATE face SET found_by = (SELECT MIN(seq) FROM ending) WHERE face_id = '16'",
-         "UPDATE run SET value = value - 1 WHERE key = 'faces'"), {"S1", "T4"}),
+         "UPDATE run SET value = value - 1 WHERE key = 'faces'"), {"S1", "T4", "seal"}),
     ("a face sent before it was found",
      lambda c: c.execute("UPDATE face SET found_by = ? WHERE face_id = '10'",
                          (end_of(c, attempts(c, "whole", "shown")[-1]),)), {"S1"}),
     ("a row in conflict that was sent",
-     sql("UPDATE row SET fate = 'conflict' WHERE face_id = '16'"), {"S2", "T4"}),
-    ("a held row that was sent", sql("UPDATE row SET fate = 'held' WHERE face_id = '16'"), {"S2"}),
+     sql("UPDATE row SET fate = 'conflict' WHERE face_id = '16'"), {"S2", "T4", "T6"}),
+    ("a held row that was sent", sql("UPDATE row SET fate = 'held' WHERE face_id = '16'"), {"S2", "T4"}),
     ("an invalid row that was sent",
-     sql("UPDATE row SET fate = 'invalid' WHERE face_id = '16'"), {"S2"}),
+     sql("UPDATE row SET fate = 'invalid' WHERE face_id = '16'"), {"S2", "T4"}),
     ("two rows in conflict that may be sent",
      sql("UPDATE row SET fate = '' WHERE face_id = '15'"), {"S2", "T4", "T6"}),
     ("the record of somebody of whom something is held",
@@ -317,7 +322,7 @@ SPOILED: list[tuple[str, Spoil, set[str]]] = [
      lambda c: c.execute("""UPDATE ending SET listed = '["3"]' WHERE attempt_seq = ?""",
                          attempts(c, "lost", "ambiguous")), {"T1", "T2", "T5"}),
     ("a call with a face twice",
-     sql("INSERT INTO face SELECT 99, call_no, first_row, face_id, found_by, step, outcome, code,"
+     sql("INSERT INTO face SELECT 99, call_no, first_row, source_no, line, face_id, found_by, step, outcome, code,"
          " attempts, first_sent_us, decided_by FROM face WHERE face_id = '16'",
          "UPDATE run SET value = value + 1 WHERE key = 'faces'"), {"S1", "T4"}),
     ("a call said to be about everything",
@@ -333,15 +338,16 @@ SPOILED: list[tuple[str, Spoil, set[str]]] = [
      sql("INSERT INTO row SELECT 99, 99, 0, 99, label, person_id, '2', 'invalid', 'r', 'f', ''"
          " FROM row WHERE row_no = 0"), {"S1", "T4"}),
     ("a repetition that is none", sql("UPDATE repeat SET first_row = 3"), {"T4", "T6"}),
-    ("a first row that is called a repetition", sql("INSERT INTO repeat VALUES (10, 0)"), {"T4", "T6"}),
+    ("a first row that is called a repetition", sql("INSERT INTO repeat VALUES (10, 0)"),
+     {"S2", "T4", "T6"}),
     ("a pair of which one row is held",
-     sql("UPDATE row SET fate = 'held' WHERE row_no = (SELECT row_no FROM repeat)"), {"S2"}),
+     sql("UPDATE row SET fate = 'held' WHERE row_no = (SELECT row_no FROM repeat)"), {"S2", "T6"}),
     ("an empty face that nobody explained",
-     sql("UPDATE row SET face_id = '' WHERE face_id = '16'"), {"S1", "T6"}),
+     sql("UPDATE row SET face_id = '' WHERE face_id = '16'"), {"S1", "T4"}),
     ("a repetition to be sent",
      sql("UPDATE face SET first_row = (SELECT row_no FROM repeat) WHERE face_id = '1'"
-         " AND found_by IS NULL"), {"T4", "T6"}),
-    ("a conflict that is none", sql("DELETE FROM row WHERE person_id = 'one'"), {"S1", "T4"}),
+         " AND found_by IS NULL"), {"S2", "T4", "T6"}),
+    ("a conflict that is none", sql("DELETE FROM row WHERE person_id = 'one'"), {"S1", "T4", "T6"}),
     ("another number of rows", sql("UPDATE run SET value = '99' WHERE key = 'rows'"), {"T4"}),
     # The order of things.
     ("an attempt before the plan", older_than_the_plan, {"S4"}),
@@ -380,7 +386,7 @@ DISFIGURED: list[tuple[str, Spoil, set[str]]] = [
     ("a kind that nobody knows",
      sql("UPDATE ending SET kind = 'gone' WHERE attempt_seq = 1"), {"T5"}),
     ("an outcome that nobody knows",
-     sql("UPDATE face SET outcome = 'gone' WHERE face_no = 0"), {"T4"}),
+     sql("UPDATE face SET outcome = 'gone' WHERE face_id = '1' AND found_by IS NULL"), {"T4"}),
     ("an operation that nobody knows",
      sql("UPDATE attempt SET operation = 'DeleteAll' WHERE seq = 1"), {"D1"}),
     ("an attempt of no call", sql("UPDATE attempt SET call_no = 999 WHERE seq = 1"), {"D1"}),
@@ -395,8 +401,8 @@ DISFIGURED: list[tuple[str, Spoil, set[str]]] = [
          "INSERT INTO ending SELECT seq + 10000, attempt_seq, kind, ended_us, sent_us, http_status,"
          " code, message, request_id, listed, retry_after_seconds FROM old WHERE attempt_seq = 1"),
      {"T5"}),
-    ("a face of no row", sql("UPDATE face SET first_row = 999 WHERE face_no = 0"), {"T4"}),
-    ("a face of no call", sql("UPDATE face SET call_no = 999 WHERE face_no = 0"), {"T4"}),
+    ("a face of no row", sql("UPDATE face SET first_row = 999 WHERE face_id = '1' AND found_by IS NULL"), {"T4"}),
+    ("a face of no call", sql("UPDATE face SET call_no = 999 WHERE face_id = '1' AND found_by IS NULL"), {"T4"}),
     ("a call without a face", sql("DELETE FROM face WHERE face_id = '16'"), {"T4"}),
 ]  # fmt: skip
 
@@ -407,7 +413,7 @@ def names(cases: list[tuple[str, Spoil, set[str]]]) -> list[Any]:
 
 def test_a_run_in_which_every_outcome_occurs_breaks_nothing(original: Rehearsal) -> None:
     assert violations(original.run_dir, server=original.server, pairs=PAIRS, finished=True) == []
-    with opened(original.run_dir) as c:
+    with opened(original.run_dir) as c, unrolled(c):
         seen = {x for (x,) in c.execute("SELECT outcome FROM face UNION SELECT fate FROM row")}
     assert seen >= {
         *("deleted", "absent", "present", "refused", "no_person"),
@@ -418,10 +424,12 @@ def test_a_run_in_which_every_outcome_occurs_breaks_nothing(original: Rehearsal)
 @pytest.mark.parametrize(("spoil", "broken"), names(SPOILED))
 def test_what_was_spoiled_is_found(copied: Copied, spoil: Spoil, broken: set[str]) -> None:
     run = copied()
-    with opened(run.run_dir) as c:
+    with opened(run.run_dir) as c, repacked(c):
         spoil(c)
         reseal(c)
-    report(run.run_dir)
+    with suppress(GateClosed):
+        # What nobody can make sense of has the report that was written before.
+        report(run.run_dir)
     found = violations(run.run_dir, pairs=PAIRS)
     assert {violation.invariant for violation in found} == broken, "\n".join(map(str, found))
     assert all(violation.place for violation in found)

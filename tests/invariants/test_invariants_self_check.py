@@ -86,7 +86,7 @@ async def test_a_real_run_says_what_only_the_service_knows(
 async def test_a_claim_that_nothing_bears_out_is_exit_3(program: Program, tmp_path: Path) -> None:
     await rehearse(program)
     with opened(tmp_path / "r") as connection:
-        connection.execute("UPDATE face SET outcome = 'absent' WHERE face_no < 2")
+        connection.execute("UPDATE face SET outcome = 'absent' WHERE face_no <= 2")
         reseal(connection)
     report(tmp_path / "r")
     ended = await self_check(program)
@@ -149,3 +149,27 @@ async def test_a_ledger_that_is_not_what_was_planned_is_refused(
     assert ended.code == 3
     assert "the ledger is damaged" in ended.err
     assert ended.last_line == "nothing was sent"
+
+
+@pytest.mark.parametrize("table", ["row_block", "amendment_block", "plan_block"])
+async def test_a_block_in_which_a_bit_flipped_ends_every_verb_with_a_sentence(
+    program: Program, tmp_path: Path, table: str
+) -> None:
+    write_table(tmp_path / "a.csv", [*PAIRS, PAIRS[0]])
+    await rehearse(program)
+    with opened(tmp_path / "r") as connection:
+        ((data,),) = connection.execute(f"SELECT data FROM {table}").fetchall()  # noqa: S608
+        assert isinstance(data, bytes)
+        flipped = bytes([*data[:-1], data[-1] ^ 1])
+        connection.execute(f"UPDATE {table} SET data = ?", (flipped,))  # noqa: S608
+    ended = await self_check(program)
+    assert (ended.code, ended.last_line) == (3, "nothing was sent")
+    assert "r/ledger.sqlite3: the ledger is damaged (its " in ended.err
+    assert "remedy: restore the run directory from a copy" in ended.err
+    for verb in ("status", "report"):
+        ended = await program(verb, "r")
+        assert "Traceback" not in ended.err
+        assert "an error of the program itself" not in ended.err
+        assert ended.code in (0, 3), ended.err
+    # Its tape alone tells a status what is left; all that was begun it has beside it.
+    assert (await program("report", "r")).code == 3

@@ -11,6 +11,7 @@ import apsw
 
 from tests.core.plain_reading import PROVEN, REFUSED_AT_FIRST, left, proven
 from worker.fold import DEFAULT_RULES, Rules, Trace
+from worker.ledger.unrolling import unrolled
 from worker.model import UNFINISHED, Evidence, Kind, Outcome, Step
 
 SETTLED, CLAIMED = 2, 1
@@ -41,6 +42,11 @@ def _traces(connection: apsw.Connection) -> dict[int, list[Trace]]:
 
 def audit(connection: apsw.Connection, rules: Rules = DEFAULT_RULES) -> dict[str, int]:
     """Fail where the books contradict themselves; returns faces and whole persons per outcome."""
+    with unrolled(connection):
+        return _audit(connection, rules)
+
+
+def _audit(connection: apsw.Connection, rules: Rules) -> dict[str, int]:
     counted = dict(rows(connection, "SELECT outcome, COUNT(*) FROM face GROUP BY outcome"))
     tally = {o: n for o, n in rows(connection, "SELECT outcome, faces FROM tally") if n}
     assert tally == counted

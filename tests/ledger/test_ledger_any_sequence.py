@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import apsw
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -15,13 +17,16 @@ from tests.core.rig import draft_run, rows
 from tests.ledger.audit import audit
 from tests.ledger.audit import rows as select
 from tests.ledger.errands import ALL_STEPS, request
+from worker.canary import StagePassed, StageReachesOn
 from worker.errors import LimitReached
 from worker.fold import Rules
 from worker.holds import Hold
+from worker.ledger.books import UNVERIFIED, LedgerBooks, Left
 from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
+from worker.ledger.unrolling import unrolled
 from worker.ledger.writer import InlineWriter
-from worker.model import Call, Evidence, Kind, Step, StopReason, Verb
+from worker.model import WANTED, Call, Evidence, Kind, Step, StopReason, Verb
 
 PERSONS = ("p0", "p1", "whole", "both")
 PAIRS = [
@@ -45,20 +50,79 @@ KINDS[Step.VERIFY] = KINDS[Step.LOOKUP]
 INTERVAL_US = 1000
 
 
+def first_due(
+    connection: apsw.Connection, steps: Sequence[Step], now_us: int
+) -> tuple[Step, int] | None:
+    """What is to be claimed, by the whole plan: who waits for no time first, in the plan's order."""
+    (stage,) = select(connection, "SELECT MIN(last_call_no) FROM canary WHERE passed_us IS NULL")
+    with unrolled(connection):
+        calls = select(
+            connection,
+            "SELECT step, not_before_us, call_no FROM call WHERE state = 0 AND person_id NOT IN ("
+            " SELECT person_id FROM call WHERE state = 1) ORDER BY not_before_us, call_no",
+        )
+    for step in steps:
+        for waits_for, not_before_us, call_no in calls:
+            is_due = not_before_us <= now_us or not_before_us > now_us + INTERVAL_US
+            if waits_for == step and is_due and (stage[0] is None or call_no <= stage[0]):
+                return step, call_no
+    return None
+
+
+def left(connection: apsw.Connection, codes: frozenset[str] | None = None) -> Left:
+    """What is left, by the whole plan; with ``codes`` also what a new round takes up."""
+    with unrolled(connection):
+        faces = select(
+            connection,
+            "SELECT c.call_no, c.person_id, c.state < 2, f.face_id, f.step, f.outcome, f.code"
+            " FROM call c JOIN face f USING (call_no)",
+        )
+    calls = {call_no for (call_no,) in select(connection, UNVERIFIED)}
+    persons: set[str] = set()
+    count = 0
+    for call_no, person_id, waits, face_id, step, outcome, code in faces:
+        again = codes is not None and (
+            outcome in {"present", "no_person"} or (outcome == "refused" and code in codes)
+        )
+        if again or outcome in {"unsent", "unknown"} or (waits and step):
+            count += face_id != ""
+            persons.add(person_id)
+            calls.add(call_no)
+        elif waits:
+            calls.add(call_no)
+    return Left(count, len(persons), len(calls))
+
+
+def has_waiting_calls(connection: apsw.Connection) -> bool:
+    with unrolled(connection):
+        return bool(select(connection, "SELECT 1 FROM call WHERE state < 2 LIMIT 1"))
+
+
 class LedgerAtWork(RuleBasedStateMachine):
     """Loops, lies, crashes, growing holds, limits and new sessions in any order."""
 
     @initialize(
+        pairs=st.permutations(PAIRS),
         size=st.integers(1, 3),
         delete_person=st.booleans(),
         verify=st.sampled_from(["none", "all", "sample:2"]),
         limit=st.sampled_from([0, 0, 10, 12]),
+        canary=st.sampled_from([(), (), (1,), (1, 2)]),
     )
-    def plan(self, *, size: int, delete_person: bool, verify: str, limit: int) -> None:
+    def plan(
+        self,
+        *,
+        pairs: list[tuple[str, str]],
+        size: int,
+        delete_person: bool,
+        verify: str,
+        limit: int,
+        canary: tuple[int, ...],
+    ) -> None:
         self.runner = asyncio.Runner()
         self.directory = TemporaryDirectory()
         self.run_dir = Path(self.directory.name)
-        draft_run(self.run_dir, [rows(PAIRS)], faces_per_call=size)
+        draft_run(self.run_dir, [rows(pairs)], faces_per_call=size)
         self.fold_rules = Rules(
             absence_interval_us=INTERVAL_US,
             max_attempts=2,
@@ -69,6 +133,7 @@ class LedgerAtWork(RuleBasedStateMachine):
         )
         self.verify = verify
         self.limit = limit
+        self.canary = canary
         self.holds: set[Hold] = set()
         self.nonces = itertools.count()
         self.now_us = 1
@@ -86,7 +151,10 @@ class LedgerAtWork(RuleBasedStateMachine):
         self._begin(verb)
 
     def _begin(self, verb: Verb) -> None:
-        self.runner.run(self.ledger.begin_session(verb, self.now_us, verify=self.verify))
+        canary = () if verb is Verb.VERIFY else self.canary
+        self.runner.run(
+            self.ledger.begin_session(verb, self.now_us, verify=self.verify, canary=canary)
+        )
 
     async def _ledger(self) -> Ledger:
         return Ledger(self.connection, InlineWriter, rules=self.fold_rules, max_delete=self.limit)
@@ -94,12 +162,14 @@ class LedgerAtWork(RuleBasedStateMachine):
     @rule(steps=st.sampled_from([ALL_STEPS, ALL_STEPS, (Step.DELETE,), (Step.LOOKUP,)]))
     def claim(self, steps: tuple[Step, ...]) -> None:
         due_us = self.runner.run(self.ledger.due(steps, self.now_us))
+        expected = first_due(self.connection, steps, self.now_us)
         try:
             call = self.runner.run(self.ledger.claim(steps, self.now_us))
         except LimitReached:
             assert self.limit
             return
         assert (call is not None) == (due_us is not None and due_us <= self.now_us)
+        assert expected == (None if call is None else (call.step, call.call_no))
         if call is None:
             return
         held = {(call.person_id, face_id) for face_id in ("", *call.face_ids)}
@@ -149,6 +219,15 @@ class LedgerAtWork(RuleBasedStateMachine):
         self.holds.add(one)
 
     @rule()
+    def judge_the_canary(self) -> None:
+        self._judge()
+
+    def _judge(self) -> bool:
+        """Whether further calls may be claimed now."""
+        judged = self.runner.run(self.ledger.judge_stage(None, WANTED, self.now_us))
+        return isinstance(judged, StagePassed | StageReachesOn)
+
+    @rule()
     def crash_and_resume(self) -> None:
         self._open(Verb.RESUME)
 
@@ -177,6 +256,8 @@ class LedgerAtWork(RuleBasedStateMachine):
         for _ in range(200):
             due_us = self.runner.run(self.ledger.due(ALL_STEPS, self.now_us))
             if due_us is None:
+                if self._judge():
+                    continue
                 return
             self.now_us = max(self.now_us, due_us)
             try:
@@ -204,6 +285,11 @@ class LedgerAtWork(RuleBasedStateMachine):
                 self.connection, "SELECT COUNT(*) FROM face WHERE found_by IS NOT NULL"
             )
             assert sum(audit(self.connection, self.fold_rules).values()) == planned + found[0]
+            books = LedgerBooks(self.connection)
+            assert books.left() == left(self.connection)
+            codes = self.fold_rules.retryable_codes
+            assert books.left_and_retried(codes) == left(self.connection, codes)
+            assert books.has_waiting_calls() == has_waiting_calls(self.connection)
 
     def teardown(self) -> None:
         if hasattr(self, "connection"):

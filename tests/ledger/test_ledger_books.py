@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.core.rig import RUN_ID, draft_run, rows
 from tests.ledger.errands import ALL_STEPS, Errands, World, request, unsynced_ledger
 from worker.fold import DEFAULT_RULES
 from worker.holds import Holds
+from worker.ledger import rowmap
 from worker.ledger.books import LedgerBooks, Left
 from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
@@ -333,6 +335,26 @@ async def test_how_much_of_a_verification_was_answered(tmp_path: Path) -> None:
         await errands.all()
         await ledger.end_session(2, StopReason.FINISHED, "", {})
     assert verification() == Verification(asked=3, answered=2)
+
+
+def lines_peak(run_dir: Path, count: int) -> int:
+    """Bytes that Python has at most at a time while it reads so many lines."""
+    draft_run(run_dir, [rows(("p", str(number)) for number in range(count))])
+    books = LedgerBooks(open_ledger(run_dir, read_only=True, checked=True))
+    tracemalloc.start()
+    assert sum(1 for _ in books.lines()) == count
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    books.close()
+    return peak
+
+
+def test_lines_take_no_more_memory_where_there_are_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rowmap, "ROWS_PER_BLOCK", 500)
+    few, many = lines_peak(tmp_path / "few", 2_000), lines_peak(tmp_path / "many", 12_000)
+    assert many < 1.5 * few
 
 
 def test_lines_are_streamed(books: LedgerBooks) -> None:

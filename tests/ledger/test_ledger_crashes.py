@@ -19,6 +19,7 @@ from tests.ledger.scripted_run import LONG_AFTER_US, plan, script
 from worker.errors import FacepurgeError, GateClosed, LedgerFailed
 from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
+from worker.ledger.unrolling import unrolled
 from worker.ledger.writer import InlineWriter
 from worker.model import Step, Verb
 
@@ -68,7 +69,8 @@ async def resumes(run_dir: Path, told: list[str]) -> int:
     assert len(ends) == len(rows(connection, "SELECT 1 FROM attempt"))
     assert not rows(connection, "SELECT 1 FROM call WHERE state = 1")
     # Whatever is open can be claimed, and nothing else: what may be gone, to be looked up first.
-    waiting = dict(rows(connection, WAITING_FACES))
+    with unrolled(connection):
+        waiting = dict(rows(connection, WAITING_FACES))
     claimed: Counter[str] = Counter()
     while call := await ledger.claim([Step.LOOKUP, Step.DELETE], LONG_AFTER_US):
         claimed[call.step] += len(call.face_ids)

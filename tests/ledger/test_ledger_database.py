@@ -8,6 +8,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from operator import methodcaller
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,14 +17,19 @@ from tempfile import TemporaryDirectory
 import apsw
 import pytest
 
-from tests.core.rig import RUN_ID, draft_run, persons, rows
+from tests.core.rig import RUN_ID, draft_run, lines, persons, rows
+from tests.ledger.audit import rows as select
+from tests.ledger.errands import request
 from tests.ledger.power import power_may_go
-from worker.errors import GateClosed, LedgerFailed
+from worker.errors import GateClosed, LedgerDamaged, LedgerFailed
+from worker.holds import Holds
+from worker.ledger import collation, rowmap
 from worker.ledger.books import LedgerBooks
+from worker.ledger.columns import packed, unpacked
 from worker.ledger.database import FILE_NAME, SCHEMA_VERSION, open_ledger, require_ledger
 from worker.ledger.journal import Ledger
 from worker.ledger.writer import InlineWriter, ThreadWriter
-from worker.model import Step
+from worker.model import Call, Entry, Evidence, Kind, Step
 
 PAIRS = persons(12, 3)
 
@@ -254,19 +261,163 @@ async def test_what_was_called_durable_survives_the_power(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "spoil",
     [
-        "UPDATE row SET face_id = '999' WHERE row_no = 0",
-        "UPDATE row SET person_id = 'somebody' WHERE row_no = 0",
-        "UPDATE row SET face_id = '999' WHERE row_no = (SELECT row_no FROM repeat)",
-        "UPDATE row SET person_id = 'somebody' WHERE row_no = (SELECT row_no FROM repeat)",
-        "UPDATE call SET person_id = 'somebody'",
+        "UPDATE face SET face_id = '999' WHERE first_row = 0",
+        "UPDATE face SET first_row = 1 WHERE first_row = 0",
+        "UPDATE face SET first_row = 2 WHERE first_row = 0",
+        "UPDATE face SET first_row = 3 WHERE first_row = 1",
+        "UPDATE face SET first_row = 99 WHERE first_row = 1",
     ],
 )
-def test_a_row_that_names_another_face_is_refused_before_anything_is_said_of_it(
+async def test_a_row_that_names_another_face_is_refused_before_anything_is_said_of_it(
     tmp_path: Path, spoil: str
 ) -> None:
-    draft_run(tmp_path, [rows([("p", "1"), ("p", "2"), ("p", "1")])])
+    entries = rows([("p", "1"), ("p", "2"), ("p", "1"), ("q", "3")])
+    draft_run(tmp_path, [[*entries, Entry(4, 6, "", "r", "", "empty face", "", "")]])
+    ledger = Ledger(open_ledger(tmp_path), InlineWriter)
+    assert await ledger.claim([Step.DELETE], 0) is not None
+    await ledger.close()
+    assert len(lines(tmp_path)) == 5
     connection = open_ledger(tmp_path)
     connection.execute(spoil)
+    assert connection.changes() == 1
     connection.close()
-    with pytest.raises(GateClosed, match="a row is not of the face that it was read for"):
-        open_ledger(tmp_path, read_only=True)
+    with pytest.raises(GateClosed, match="a face is not where its row says"):
+        lines(tmp_path)
+
+
+# Blocks
+
+
+@pytest.fixture
+def blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run with some blocks of each kind."""
+    monkeypatch.setattr(collation, "CALLS_PER_BLOCK", 2)
+    monkeypatch.setattr(collation, "AMENDMENTS_PER_BLOCK", 2)
+    monkeypatch.setattr(rowmap, "ROWS_PER_BLOCK", 4)
+    entries = rows([*PAIRS[:15], *PAIRS[:3], ("held", "1"), ("person0", "1"), ("q", "8")])
+    entries[3] = entries[3]._replace(reason="bad", column="face_id", face_id="")
+    draft_run(tmp_path / "run", [entries], holds=Holds(frozenset({("held", "1")}), "x"))
+    return tmp_path / "run"
+
+
+KINDS = ("row_block", "amendment_block", "plan_block")
+
+
+@contextmanager
+def spoiled(run_dir: Path) -> Iterator[apsw.Connection]:
+    """As a bad disk or a person would: without the program."""
+    connection = apsw.Connection(str(run_dir / FILE_NAME))
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("column", ["data", "seal"])
+@pytest.mark.parametrize("table", KINDS)
+def test_every_flipped_byte_of_a_block_is_refused(blocks: Path, table: str, column: str) -> None:
+    with spoiled(blocks) as connection:
+        written = select(connection, READ.format(column=column, table=table))
+        assert len(written) > 1
+        for rowid, data in written:
+            for position in range(len(data)):
+                flipped = bytearray(data)
+                flipped[position] ^= 1 << position % 8
+                connection.execute(WRITE.format(column=column, table=table), (flipped, rowid))
+                assert "are not what was planned" in refusal(blocks).cause
+            connection.execute(WRITE.format(column=column, table=table), (data, rowid))
+    open_ledger(blocks).close()
+
+
+READ = "SELECT rowid, {column} FROM {table}"
+WRITE = "UPDATE {table} SET {column} = ? WHERE rowid = ?"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "UPDATE row_block SET first_row = 99 WHERE first_row = 4",
+        "UPDATE row_block SET rows = rows + 1 WHERE first_row = 4",
+        "UPDATE row_block SET invalid = 0",
+        "UPDATE amendment_block SET first_row = first_row + 50",
+        "UPDATE amendment_block SET rows = rows - 1",
+        "UPDATE plan_block SET first_call_no = 99 WHERE first_call_no = 2",
+        "UPDATE plan_block SET calls = 1 WHERE first_call_no = 2",
+        "UPDATE plan_block SET persons = persons + 1",
+        "UPDATE plan_block SET faces = faces + 1",
+    ],
+)
+def test_what_a_block_says_of_itself_is_sealed_with_it(blocks: Path, spoil: str) -> None:
+    with spoiled(blocks) as connection:
+        connection.execute(spoil)
+        assert connection.changes()
+    assert "are not what was planned" in refusal(blocks).cause
+
+
+@pytest.mark.parametrize("table", KINDS)
+def test_a_block_that_still_can_be_read_is_refused_for_what_it_says(
+    blocks: Path, table: str
+) -> None:
+    """Its columns are whole; one of them is another."""
+    with spoiled(blocks) as connection:
+        rowid, data = select(connection, READ.format(column="data", table=table))[-1]
+        before = unpacked(data)
+        name, number = next((x, y) for x, y in before.items() if isinstance(y, int))
+        changed = packed({**before, name: number + 1})
+        assert unpacked(changed)[name] == number + 1
+        connection.execute(WRITE.format(column="data", table=table), (changed, rowid))
+    assert "are not what was planned" in refusal(blocks).cause
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "DELETE FROM row_block WHERE first_row = (SELECT MIN(first_row) FROM row_block)",
+        "DELETE FROM row_block WHERE first_row = (SELECT MAX(first_row) FROM row_block)",
+        "DELETE FROM plan_block WHERE first_call_no = 2",
+        "DELETE FROM plan_block WHERE first_call_no = (SELECT MAX(first_call_no) FROM plan_block)",
+    ],
+)
+def test_a_block_that_is_not_there_is_missed(blocks: Path, spoil: str) -> None:
+    with spoiled(blocks) as connection:
+        connection.execute(spoil)
+    assert "are not what was planned" in refusal(blocks).cause
+
+
+@pytest.mark.parametrize("call_no", [1, 5, 10**6])
+def test_a_frontier_beyond_what_was_begun_is_refused(blocks: Path, call_no: int) -> None:
+    """Calls between would never be made, and nobody would miss them."""
+    with spoiled(blocks) as connection:
+        connection.execute("UPDATE frontier SET call_no = ?", (call_no,))
+    assert "where its calls go on" in refusal(blocks).cause
+
+
+async def test_blocks_that_change_while_a_run_is_at_work_send_nothing(blocks: Path) -> None:
+    """What is in flight is recorded all the same, and holds reach what can still be read."""
+    ledger = Ledger(open_ledger(blocks), InlineWriter)
+    first, _ = await claimed(ledger), await claimed(ledger)
+    seq = await ledger.open_attempt(request(first), 1)
+    with spoiled(blocks) as connection:
+        (sound,) = select(connection, "SELECT data FROM plan_block WHERE first_call_no = 2")
+        connection.execute("UPDATE plan_block SET data = x'00' WHERE first_call_no = 2")
+    for _ in range(2):
+        assert await ledger.due([Step.DELETE], 0) == 0
+        with pytest.raises(LedgerDamaged, match="its calls from 2 on are not what was planned"):
+            await ledger.claim([Step.DELETE], 0)
+    with pytest.raises(LedgerDamaged):
+        await ledger.hold(frozenset({(first.person_id, ""), ("q", "")}))
+    assert (await ledger.tally())["held"] == 1
+    with spoiled(blocks) as connection:
+        connection.execute("UPDATE plan_block SET data = ? WHERE first_call_no = 2", sound)
+    with pytest.raises(LedgerDamaged):
+        await ledger.claim([Step.DELETE], 0)
+    await ledger.record(seq, first, Evidence(Kind.LISTED, 2, 1, listed=first.face_ids))
+    assert (await ledger.tally())["deleted"] == len(first.face_ids)
+    await ledger.close()
+    open_ledger(blocks).close()
+
+
+async def claimed(ledger: Ledger) -> Call:
+    call = await ledger.claim([Step.DELETE], 0)
+    assert call is not None
+    return call

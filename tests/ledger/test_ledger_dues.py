@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.rig import RUN_ID
+from tests.ledger.errands import unsynced_ledger
 from worker.deadlines import Forecast, LateJob, Schedule
 from worker.holds import NO_HOLDS, Hold, Holds
 from worker.ledger import dues
 from worker.ledger.database import open_ledger
 from worker.ledger.draft import LedgerDraft
+from worker.ledger.unrolling import unrolled
 from worker.model import Entry, SourceSummary
 from worker.plan import PlanFigures
 
@@ -31,12 +33,21 @@ def planned(
     faces_per_call: int = 20,
 ) -> PlanFigures:
     with LedgerDraft(run_dir) as draft:
-        draft.add_entries(0, entries)
+        draft.add(0, list(entries))
         count = len(entries)
         draft.add_source(0, SourceSummary("a.csv", "csv", "0" * 64, 1, count, count, 0, ()))
         draft.add_holds(Holds(holds, "x") if holds else NO_HOLDS)
         figures = draft.arrange(RUN_ID, faces_per_call, schedule)
-        draft.seal({"run_id": RUN_ID})
+        draft.seal(
+            {
+                "run_id": RUN_ID,
+                "rows": figures.rows,
+                "persons": figures.persons,
+                "calls": figures.calls,
+                "faces": figures.faces,
+                "whole_persons": figures.whole_persons,
+            }
+        )
     return figures
 
 
@@ -51,13 +62,13 @@ def forecast_of(
 def calls(run_dir: Path) -> list[tuple[str, tuple[str, ...]]]:
     """Persons and their faces in the order in which they will be claimed."""
     connection = open_ledger(run_dir)
-    rows = connection.execute(
-        "SELECT c.call_no, c.person_id, f.face_id FROM call c JOIN face f USING (call_no)"
-        " ORDER BY c.call_no, f.face_no"
-    )
     found: dict[int, tuple[str, list[str]]] = {}
-    for call_no, person_id, face_id in rows:
-        found.setdefault(call_no, (person_id, []))[1].append(face_id)
+    with unrolled(connection):
+        for call_no, person_id, face_id in connection.execute(
+            "SELECT c.call_no, c.person_id, f.face_id FROM call c JOIN face f USING (call_no)"
+            " ORDER BY c.call_no, f.face_no"
+        ):
+            found.setdefault(call_no, (person_id, []))[1].append(face_id)
     connection.close()
     return [(person, tuple(faces)) for person, faces in found.values()]
 
@@ -203,22 +214,29 @@ def test_only_the_first_twenty_are_listed(tmp_path: Path) -> None:
     assert [job.place for job in forecast.first_late] == [f"a.csv:{n + 2}" for n in range(20)]
 
 
-def test_what_is_held_since_the_plan_is_not_foretold(tmp_path: Path) -> None:
+async def hold(run_dir: Path, additions: frozenset[Hold]) -> None:
+    """Since the plan, as far as anything is left to be held."""
+    async with unsynced_ledger(run_dir) as ledger:
+        await ledger.hold(additions)
+
+
+def foretold(run_dir: Path, schedule: Schedule) -> Forecast | None:
+    connection = open_ledger(run_dir, read_only=True)
+    try:
+        return dues.forecast(connection, schedule)
+    finally:
+        connection.close()
+
+
+async def test_what_is_held_since_the_plan_is_not_foretold(tmp_path: Path) -> None:
     planned(tmp_path, [row(0, "a", "1", -1), row(1, "b", "2", 0.5), row(2, "c", "3", 0.5)])
-    connection = open_ledger(tmp_path)
-    assert dues.collect(connection)
     for person, persons, late in (("b", 2, 2), ("a", 1, 1)):
-        (call_no,) = connection.execute(
-            "SELECT call_no FROM call WHERE person_id = ?", (person,)
-        ).fetchone() or (-1,)
-        connection.execute("UPDATE call SET state = 2 WHERE call_no = ?", (call_no,))
-        connection.execute("UPDATE face SET outcome = 'held' WHERE call_no = ?", (call_no,))
-        forecast = dues.forecast(connection, Schedule(0, 1))
+        await hold(tmp_path, frozenset({(person, "")}))
+        forecast = foretold(tmp_path, Schedule(0, 1))
         assert forecast is not None
         assert (forecast.persons, forecast.late_jobs) == (persons, late)
-    connection.execute("UPDATE call SET state = 2")
-    assert dues.forecast(connection, Schedule(0, 1)) is None
-    connection.close()
+    await hold(tmp_path, frozenset({("c", "3")}))
+    assert foretold(tmp_path, Schedule(0, 1)) is None
 
 
 jobs = st.lists(
@@ -228,20 +246,34 @@ jobs = st.lists(
 )
 
 
+pairs_held = st.frozensets(
+    st.tuples(st.sampled_from("abcdef"), st.none() | st.integers(0, 9)), max_size=3
+)
+
+
 @settings(max_examples=80, deadline=None)
-@given(jobs, st.sampled_from([0.5, 1.0, 2.0]), st.integers(1, 3))
-def test_the_order_and_the_forecast_are_those_of_the_rows(
-    drawn: list[tuple[str, int, int | None]], rate: float, faces_per_call: int
+@given(jobs, st.sampled_from([0.5, 1.0, 2.0]), st.integers(1, 3), pairs_held)
+async def test_the_order_and_the_forecast_are_those_of_the_rows(
+    drawn: list[tuple[str, int, int | None]],
+    rate: float,
+    faces_per_call: int,
+    pairs: frozenset[tuple[str, int | None]],
 ) -> None:
     # A face belongs to one person; conflicts have tests of their own.
     entries = [
         row(n, person, f"{ord(person)}{face}", due) for n, (person, face, due) in enumerate(drawn)
     ]
+    held = frozenset((x, "" if face is None else f"{ord(x)}{face}") for x, face in pairs)
+    schedule = Schedule(0, rate)
     with TemporaryDirectory() as scratch:
-        figures = planned(Path(scratch), entries, Schedule(0, rate), faces_per_call=faces_per_call)
-        made = calls(Path(scratch))
+        run_dir = Path(scratch)
+        at_first = planned(run_dir, entries, schedule, faces_per_call=faces_per_call).forecast
+        made = calls(run_dir)
+        assert foretold(run_dir, schedule) == at_first
+        await hold(run_dir, held)
+        since = foretold(run_dir, schedule)
+        assert calls(run_dir) == made
     due_of: dict[str, float] = {}
-    sent_us: dict[tuple[str, str], int] = {}
     for entry in entries:
         due = math.inf if entry.due_us is None else entry.due_us
         due_of[entry.person_id] = min(due, due_of.get(entry.person_id, math.inf))
@@ -251,17 +283,36 @@ def test_the_order_and_the_forecast_are_those_of_the_rows(
     )
     persons = list(dict.fromkeys(person for person, _ in made))
     assert persons == sorted(due_of, key=lambda person: due_of[person])
+    agrees(at_first, entries, due_of, made, held=frozenset(), rate=rate)
+    agrees(since, entries, due_of, made, held=held, rate=rate)
+
+
+def agrees(
+    forecast: Forecast | None,
+    entries: Sequence[Entry],
+    due_of: Mapping[str, float],
+    made: Sequence[tuple[str, tuple[str, ...]]],
+    *,
+    held: frozenset[Hold],
+    rate: float,
+) -> None:
+    """``due_of`` has infinity for who is due at no time; ``held`` is what was added since the plan."""
+    sent_us: dict[tuple[str, str], int] = {}
+    last: dict[str, int] = {}
     for call_no, (person, faces) in enumerate(made):
         for face in faces:
-            sent_us[person, face] = round(call_no / rate * SECOND)
-    forecast = figures.forecast
+            if not held & {(person, ""), (person, face)}:
+                sent_us[person, face] = round(call_no / rate * SECOND)
+                last[person] = call_no
+    due_and_waiting = {p: due for p, due in due_of.items() if due < math.inf and p in last}
     if forecast is None:
-        assert all(entry.due_us is None for entry in entries)
+        assert not due_and_waiting
         return
     late = [
         entry
         for entry in entries
         if entry.due_us is not None
+        and (entry.person_id, entry.face_id) in sent_us
         and (entry.due_us < 0 or sent_us[entry.person_id, entry.face_id] > entry.due_us)
     ]
     assert forecast.late_jobs == len(late)
@@ -269,10 +320,13 @@ def test_the_order_and_the_forecast_are_those_of_the_rows(
         (f"a.csv:{entry.line}", entry.due_us) for entry in late
     ]
     assert forecast.past_due_jobs == sum(1 for entry in late if (entry.due_us or 0) < 0)
-    assert forecast.persons == sum(due < math.inf for due in due_of.values())
-    last = {person: no for no, (person, _) in enumerate(made)}
-    waiting = {p: due for p, due in due_of.items() if 0 <= due < math.inf}
+    assert forecast.persons == len(due_and_waiting)
+    assert forecast.past_due_persons == sum(due < 0 for due in due_and_waiting.values())
+    waiting = {p: due for p, due in due_and_waiting.items() if due >= 0}
     starts = [due - last[person] / rate * SECOND for person, due in waiting.items()]
     assert forecast.latest_start_us == (pytest.approx(min(starts), abs=1) if starts else None)
     rates = [last[person] * SECOND / due for person, due in waiting.items() if due]
     assert forecast.needed_rate_per_second == pytest.approx(max(rates, default=0.0))
+    assert forecast.last_due_call_us == max(
+        round(last[person] / rate * SECOND) for person in due_and_waiting
+    )

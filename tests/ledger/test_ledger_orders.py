@@ -174,13 +174,13 @@ async def test_whether_a_call_waits(tmp_path: Path) -> None:
     async with opened_ledger(tmp_path) as ledger:
         beside = LedgerBooks(open_beside(tmp_path, read_only=True))
         for number in range(3):
-            assert beside.waits()
+            assert beside.has_waiting_calls()
             call = await ledger.claim([Step.DELETE], 0)
             assert call is not None
             seq = await ledger.open_attempt(request(call, f"n{number}"), 1)
-            assert beside.waits(), "claimed counts too"
+            assert beside.has_waiting_calls(), "claimed counts too"
             await ledger.record(seq, call, Evidence(Kind.LISTED, 2, 1, listed=call.face_ids))
-        assert not beside.waits()
+        assert not beside.has_waiting_calls()
         beside.close()
 
 
@@ -367,7 +367,7 @@ def test_what_is_no_ledger_is_refused_at_a_glance(tmp_path: Path, damage: str) -
     assert refused.value.remedy
 
 
-@pytest.mark.parametrize("sql", [journal.NEW_ORDERS, books.WAITS, books.ORDERS, books.PULSE])
+@pytest.mark.parametrize("sql", [journal.NEW_ORDERS, books.ANY_WAITING, books.ORDERS, books.PULSE])
 def test_a_glance_reads_no_large_table(tmp_path: Path, sql: str) -> None:
     draft_run(tmp_path, [rows(persons(3))])
     connection = open_beside(tmp_path, read_only=True)

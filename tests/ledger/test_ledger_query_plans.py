@@ -43,11 +43,20 @@ def plan_of(connection: apsw.Connection, sql: str) -> list[str]:
     return list(steps_of(info.query_plan))[1:]
 
 
-@pytest.mark.parametrize("name", ["CLAIM", "NEXT_DUE"])
-def test_the_next_call_is_the_first_of_its_index(connection: apsw.Connection, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "terms"),
+    [
+        ("CLAIM", "step=?"),
+        ("NEXT_DUE", "step=?"),
+        ("CLAIM_BEGUN", "step=? AND not_before_us=? AND call_no<?"),
+    ],
+)
+def test_the_next_call_is_the_first_of_its_index(
+    connection: apsw.Connection, name: str, terms: str
+) -> None:
     plan = plan_of(connection, getattr(journal, name))
     (outer,) = [step for step in plan if " c " in step or step.endswith(" c")]
-    assert outer == "SEARCH c USING INDEX call_waiting (step=?)"
+    assert outer == f"SEARCH c USING INDEX call_waiting ({terms})"
     assert not any("TEMP B-TREE" in step for step in plan), "the index has the order already"
     # The persons in flight are few, and have an index that holds nobody else.
     scans = [step for step in plan if step.startswith("SCAN")]
@@ -68,13 +77,35 @@ def test_nothing_else_reads_a_whole_table(connection: apsw.Connection, name: str
     assert not any("AUTOMATIC" in step for step in plan)
 
 
-def test_lines_are_streamed_in_the_order_of_the_rows(connection: apsw.Connection) -> None:
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("ALL_STANDINGS", "SCAN f USING INDEX face_first_row"),
+        ("STANDINGS_OF_ROW", "SEARCH f USING INDEX face_first_row (first_row=?)"),
+    ],
+)
+def test_standings_are_read_in_the_order_of_the_rows(
+    connection: apsw.Connection, name: str, first: str
+) -> None:
     """Only the faces of one row are sorted, never the whole report."""
-    plan = plan_of(connection, books.LINES)
-    assert plan[0] == "SCAN r"
+    plan = plan_of(connection, getattr(books, name))
+    assert plan[0] == first
     assert [step for step in plan if "TEMP B-TREE" in step] == [
         "USE TEMP B-TREE FOR LAST 2 TERMS OF ORDER BY"
     ]
+    assert not any("AUTOMATIC" in step for step in plan)
+
+
+@pytest.mark.parametrize("name", ["LEFT", "LEFT_AND_RETRIED", "CALLS_AHEAD", "BEGUN_AHEAD"])
+def test_what_is_left_is_counted_by_what_is_not_settled(
+    connection: apsw.Connection, name: str
+) -> None:
+    """Of the calls and faces only those are read that have an index of their own."""
+    of_few = {"call_waiting", "call_claimed", "face_unknown", "face_again"}
+    for step in plan_of(connection, getattr(books, name)):
+        table, *_ = step.removeprefix("SCAN ").split()
+        if step.startswith("SCAN") and table in {"call", "face", "c", "f", "a", "e"}:
+            assert step.split()[-1] in of_few, step
 
 
 class Prepared:

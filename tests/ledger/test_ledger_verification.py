@@ -228,6 +228,39 @@ async def test_all_calls_of_a_person_in_the_sample_are_verified(tmp_path: Path) 
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("size", [1, 4, 6])
+async def test_a_person_of_many_calls_is_one_person_of_a_sample(tmp_path: Path, size: int) -> None:
+    pairs = [("big", f"b{number}") for number in range(40)]
+    draft_run(tmp_path, [rows([*pairs, *PAIRS])], faces_per_call=2)
+    world = library()
+    world.persons["big"] = {face_id for _, face_id in pairs}
+    async with unsynced_ledger(tmp_path) as ledger:
+        await ledger.begin_session(Verb.RUN, 1, verify=f"sample:{size}")
+        sent = await Errands(ledger, world.answer).all()
+    asked = Counter(verified(sent))
+    assert len(asked) == size
+    assert asked.pop("big", 20) == 20
+    assert set(asked.values()) <= {1}
+
+
+@pytest.mark.parametrize(("first", "then"), [("all", "all"), ("all", "none"), ("all", "sample:1")])
+async def test_who_was_not_begun_when_everybody_was_asked_for_is_verified_later(
+    tmp_path: Path, first: str, then: str
+) -> None:
+    draft_run(tmp_path, [rows(PAIRS)])
+    world = library()
+    async with unsynced_ledger(tmp_path) as ledger:
+        await ledger.begin_session(Verb.RUN, 1, verify=first)
+        errands = Errands(ledger, world.answer)
+        await errands.one(DELETE)
+    async with unsynced_ledger(tmp_path) as ledger:
+        await ledger.begin_session(Verb.RESUME, 2, verify=then)
+        sent = await Errands(ledger, world.answer, now_us=10**9).all()
+        assert await ledger.is_finished()
+    assert sorted(verified(sent)) == sorted(person_id for person_id, _ in PAIRS)
+    assert answered(tmp_path) == Verification(asked=6, answered=6)
+
+
 # Whole persons
 
 

@@ -12,11 +12,12 @@ import pytest
 
 from tests.core.rig import draft_run, lines, rows
 from tests.ledger.audit import audit
-from tests.ledger.audit import rows as select
 from tests.ledger.errands import ALL_STEPS, LOOKING, Errands, World, request, unsynced_ledger
+from tests.ledger.test_ledger_query_plans import plan_of
 from worker.errors import LedgerDamaged, LimitReached
 from worker.fold import DEFAULT_RULES, Rules
 from worker.holds import NO_HOLDS, Hold, Holds
+from worker.ledger import journal
 from worker.ledger.database import open_ledger
 from worker.model import Entry, Evidence, Kind, Request, Step, Verb
 
@@ -498,12 +499,12 @@ async def test_found_faces_are_found_quickly_among_many(tmp_path: Path) -> None:
     """Every one is looked for under all other persons: by an index, not by reading everything."""
     draft_run(tmp_path, [rows([WHOLE])])
     connection: apsw.Connection = open_ledger(tmp_path)
-    indexes = {name for (name,) in select(connection, "SELECT name FROM pragma_index_list('row')")}
-    indexes |= {
-        name for (name,) in select(connection, "SELECT name FROM pragma_index_list('face')")
-    }
+    for name in ("UNDER_ANOTHER", "CALLS_WITH_FACE", "PLANNED_WITH_FACE", "CONTESTED"):
+        plan = plan_of(connection, getattr(journal, name))
+        scans = [step for step in plan if step.startswith("SCAN")]
+        assert scans in ([], ["SCAN CONSTANT ROW"]), name
+        assert not any("AUTOMATIC" in step for step in plan), name
     connection.close()
-    assert {"row_face", "face_face"} <= indexes
 
 
 def test_an_entry_of_a_whole_person_is_one_only_where_it_says_so() -> None:

@@ -22,7 +22,7 @@ class _DrawnSource:
         self.name = name
         self._entries = entries
 
-    def entries(self) -> Iterator[list[Entry]]:
+    def chunks(self) -> Iterator[list[Entry]]:
         yield list(self._entries)
 
     def summary(self) -> SourceSummary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -228,8 +229,10 @@ def test_it_finds_an_exclusion_list_that_nobody_reads_again(
 
 def test_it_finds_a_pacer_without_spacing(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
     async def at_once(self: Pacer) -> None:
-        self._note_approach()
-        self._check_departure()
+        caller = asyncio.current_task()
+        assert caller is not None
+        self._note_approach(caller)
+        self._check_departure(caller)
         self._note_departure()
         self.withdraw()
         self.starved(64)

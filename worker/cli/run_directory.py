@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from worker.errors import GateClosed
-from worker.ledger.database import DRAFT_NAME, FILE_NAME
+from worker.ledger.database import DRAFT_NAME, FILE_NAME, PARTS_NAME
 from worker.locks import LOCK_NAME, run_lock
 
 REPORT = "report"
@@ -20,6 +20,7 @@ SANDBOX = "sandbox"
 _LEFT_BY_PLANNING = {
     DRAFT_NAME: None,
     LOCK_NAME: None,
+    PARTS_NAME: re.compile(r"[a-z.]+\.[0-9]+"),
     REPORT: re.compile(r"rejected\.csv|\.rejected\.csv\.tmp"),
     SANDBOX: re.compile(r"state\.json|\.state\.json\.[0-9]+"),
 }

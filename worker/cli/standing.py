@@ -156,7 +156,7 @@ def look(run_dir: Path) -> Standing:
                 sessions,
                 pulse,
                 at_work=goes_on and bool(holder),
-                done=not books.waits() and not outcomes.get(Outcome.UNKNOWN),
+                done=not books.has_waiting_calls() and not outcomes.get(Outcome.UNKNOWN),
             ),
             outcomes=outcomes,
             sessions=sessions,

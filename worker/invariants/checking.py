@@ -11,13 +11,15 @@ from pathlib import Path
 import apsw
 import msgspec
 
+from worker.invariants.begun import check_begun
+from worker.invariants.blocks import check_blocks
 from worker.invariants.claims import check_claims
 from worker.invariants.evidence import persons
 from worker.invariants.found import check_found
 from worker.invariants.interface import Server
 from worker.invariants.pace import check_pace
 from worker.invariants.plan import check_plan
-from worker.invariants.reports import ABSENT, ReportState, check_report
+from worker.invariants.reports import ABSENT, ReportState, check_report, compare_report
 from worker.invariants.sending import check_sending
 from worker.invariants.shapes import check_shapes
 from worker.invariants.timeline import Terms, Timeline
@@ -27,6 +29,7 @@ from worker.invariants.wholes import check_wholes
 from worker.invariants.wire import check_wire
 from worker.invariants.world import Scratch
 from worker.ledger.database import query
+from worker.ledger.unrolling import unrolled
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,41 @@ def examine(
     number. Raises ``apsw.Error`` when the ledger cannot be read, and what the arguments raise.
     """
     findings = Findings()
-    if not check_shapes(connection, findings):
-        return Examination(findings.kept, findings.counts, 0, 0, 0, 0, {}, 0, ABSENT, 0)
+    examination = Examination(findings.kept, findings.counts, 0, 0, 0, 0, {}, 0, ABSENT, 0)
+    if not check_blocks(connection, findings):
+        return examination
+    with unrolled(connection):
+        if check_shapes(connection, findings):
+            examination = _examine(
+                connection,
+                findings,
+                pairs=pairs,
+                server=server,
+                report=report,
+                finished=finished,
+                later=later,
+            )
+    if report is not None and examination.report.is_readable:
+        # From the ledger as it is: laid out it would not be what others write theirs from.
+        compare_report(connection, report, findings)
+    return examination
+
+
+def _examine(
+    connection: apsw.Connection,
+    findings: Findings,
+    *,
+    pairs: Iterable[tuple[str, str]] | None,
+    server: Server | None,
+    report: Path | None,
+    finished: bool,
+    later: Terms | None,
+) -> Examination:
+    facts = {key: msgspec.json.decode(x) for key, x in query(connection, "SELECT * FROM run")}
     timeline = Timeline(connection, later)
     rows = check_plan(connection, findings, pairs)
+    check_begun(connection, findings)
     check_pace(connection, timeline, findings)
-    facts = {key: msgspec.json.decode(x) for key, x in query(connection, "SELECT * FROM run")}
     person_count = call_count = face_count = requests = 0
     attempts: Counter[str] = Counter()
     nonces = query(connection, "SELECT MIN(seq) FROM attempt GROUP BY nonce HAVING COUNT(*) > 1")

@@ -15,12 +15,23 @@ from typing import Any
 import apsw
 import msgspec
 
+from worker.errors import GateClosed
+from worker.invariants.parquet import check_parquet, without_parquet
 from worker.invariants.violation import Findings
 from worker.ledger.books import LedgerBooks
 from worker.ledger.database import query
 from worker.locks import may_write
 from worker.model import Outcome, StopReason
-from worker.report.writing import FAILURES, INDEX, JOBS, REJECTED, RESULTS, SUMMARY, write_report
+from worker.report.writing import (
+    FAILURES,
+    INDEX,
+    JOBS,
+    PARQUET,
+    REJECTED,
+    RESULTS,
+    SUMMARY,
+    write_report,
+)
 
 FILES = (RESULTS, JOBS, FAILURES, REJECTED, SUMMARY)
 
@@ -60,17 +71,16 @@ class ReportState:
     word: str
     """``current``, ``old`` or ``absent``; old is what a process left that died before the next."""
     lines: int
+    is_readable: bool = False
+    """Whether it can be compared with what the ledger gives: it is current, and has its form."""
 
 
 ABSENT = ReportState("absent", 0)
 
 
 def check_report(connection: apsw.Connection, directory: Path, findings: Findings) -> ReportState:
-    """Judge the report in ``directory``; needs as much room beside it for another one.
-
-    Where nobody may write beside it, it needs that among the temporary files.
-    """
-    there = {name for name in (*FILES, INDEX) if (directory / name).is_file()}
+    """Judge the report in ``directory`` by itself and by the plan laid out."""
+    there = _there(directory)
     if not there:
         return ABSENT
     for name in sorted({*FILES, INDEX} - there):
@@ -83,6 +93,8 @@ def check_report(connection: apsw.Connection, directory: Path, findings: Finding
         index = _document(directory / INDEX)
         summary = _document(directory / SUMMARY)
         lines = _check_index(directory, index, there, findings)
+        if JOBS in there:
+            check_parquet(directory, index, summary, findings)
         if _is_old(connection, summary):
             return ReportState("old", lines)
         if RESULTS in there:
@@ -91,8 +103,7 @@ def check_report(connection: apsw.Connection, directory: Path, findings: Finding
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error):
         findings.add("D6", "report", "a file of the report is not what it should look like")
         return ReportState("current", 0)
-    _compare(connection, directory, there, findings)
-    return ReportState("current", lines)
+    return ReportState("current", lines, is_readable=True)
 
 
 def _document(path: Path) -> Any:
@@ -102,7 +113,7 @@ def _document(path: Path) -> Any:
 def _check_index(directory: Path, index: Any, there: set[str], findings: Findings) -> int:
     """Each file is the one that the index lists; returns the lines of ``results.csv``."""
     listed = {entry["name"]: entry for entry in index["files"]}
-    if set(listed) != set(FILES):
+    if set(listed) - {PARQUET} != set(FILES):
         findings.add("D6", f"report/{INDEX}", "the index does not list the files of a report")
     for name in there & set(listed):
         entry = listed[name]
@@ -201,20 +212,32 @@ def _any(connection: apsw.Connection, places: str) -> bool:
     return query(connection, places).fetchone() is not None
 
 
-def _compare(
-    connection: apsw.Connection, directory: Path, there: set[str], findings: Findings
-) -> None:
-    """Write the report again, in a place that is gone afterwards, and compare."""
-    # Of an archive that nobody may write, there where temporary files go.
+def compare_report(connection: apsw.Connection, directory: Path, findings: Findings) -> None:
+    """Write the report again, and compare; needs as much room beside it for another one.
+
+    Where nobody may write beside it, it needs that among the temporary files.
+    """
     place = directory.parent if may_write(directory.parent) else None
     with tempfile.TemporaryDirectory(prefix=".self-check-", dir=place) as scratch:
         again = Path(scratch) / "report"
-        write_report(LedgerBooks(connection), again)
-        for name in _different(directory, again, there):
+        try:
+            write_report(LedgerBooks(connection), again)
+        except GateClosed:
+            findings.add("T4", "report", "it cannot be written again: faces are not of their rows")
+            return
+        for name in _different(directory, again, _there(directory)):
             findings.add("D7", f"report/{name}", "the ledger gives other bytes than the file has")
+
+
+def _there(directory: Path) -> set[str]:
+    return {name for name in (*FILES, INDEX) if (directory / name).is_file()}
 
 
 def _different(directory: Path, again: Path, there: set[str]) -> Iterator[str]:
     for name in sorted(there):
-        if _digest(directory / name) != _digest(again / name):
+        if name == INDEX and (directory / PARQUET).is_file():
+            is_same = without_parquet(_document(directory / name)) == _document(again / name)
+        else:
+            is_same = _digest(directory / name) == _digest(again / name)
+        if not is_same:
             yield name

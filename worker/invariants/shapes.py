@@ -59,8 +59,8 @@ RULES = (
     _unknown("T5", "verb", Verb, "SELECT 'session ' || session_no FROM session WHERE verb"),
     _Rule(
         "D1",
-        "it belongs to no call",
-        "SELECT 'attempt ' || seq FROM attempt a LEFT JOIN call c USING (call_no)"
+        "it belongs to no call that was begun",
+        "SELECT 'attempt ' || seq FROM attempt a LEFT JOIN main.call c USING (call_no)"
         " WHERE c.call_no IS NULL",
     ),
     _Rule(

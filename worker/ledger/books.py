@@ -2,60 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apsw
 import msgspec
 
-from worker.ledger.database import query
-from worker.model import Kind, Outcome, SourceSummary, StopReason, Verb
+from worker.ledger.database import damaged, query
+from worker.ledger.rowmap import INVALID, WHOLE, RowMap, reason_of
+from worker.ledger.tape import Tape
+from worker.model import UNFINISHED, Kind, Outcome, SourceSummary, StopReason, Verb
 from worker.orders import Ask, Condition, Order, Pulse, Taken
 from worker.report.interface import CallFigures, Line, RunHeader, Session, Verification
 
 if TYPE_CHECKING:
     # What these import would take a status as long as all the rest.
+    from worker.errors import GateClosed
     from worker.fold import Rules
     from worker.holds import Hold
 
+SENDABLE = frozenset({"", WHOLE})
+"""Fates of rows that are not set aside."""
+
+RETRIED_OUTCOMES = frozenset({Outcome.PRESENT, Outcome.NO_PERSON, Outcome.REFUSED})
+"""What a new round may take up."""
+
+_UNSENT = str(Outcome.UNSENT)
+
 LAST_RULES = "SELECT rules FROM session ORDER BY session_no DESC LIMIT 1"
 
-# One line per row of the input, in its order. A row that was sent reads the standing of its
-# pair's first row; a row that was not says why. The row of a whole person has a line for each face
-# that was found, and one of its own with an empty face behind them.
-LINES = """
-SELECT r.record_no,
-       CASE r.label WHEN '' THEN s.name || ':' || r.line ELSE r.label END,
-       s.name, r.line, r.person_id,
-       CASE WHEN f.found_by IS NULL THEN r.face_id ELSE f.face_id END,
-       COALESCE(f.outcome, r.fate),
-       CASE WHEN f.face_no IS NOT NULL THEN f.code ELSE '' END,
-       CASE WHEN f.face_no IS NULL
-            THEN CASE r.fault WHEN '' THEN r.reason ELSE r.fault || ': ' || r.reason END
-            WHEN f.outcome = 'held' AND f.code = '' THEN 'on the exclusion list'
+# The standing of every face that was begun, in the order of their rows: the faces that were found for
+# a whole person share one, and its own line is behind them.
+STANDINGS = """
+SELECT f.first_row, f.face_id, f.found_by IS NOT NULL, f.outcome, f.code,
+       CASE WHEN f.outcome = 'held' AND f.code = '' THEN 'on the exclusion list'
             WHEN f.outcome = 'conflict' AND f.code = '' THEN 'the same face is under another person'
             WHEN f.code = 'faces_kept' THEN 'only faces that must not be sent are left'
             WHEN f.code = 'record_kept' THEN 'the record stays: some of its faces must not be sent'
             ELSE IFNULL(e.message, '') END,
-       IFNULL(e.request_id, ''),
-       IFNULL(f.attempts, 0), f.first_sent_us, e.ended_us,
-       IFNULL(s1.name || ':' || r1.line, ''),
-       r.carried
-FROM row r
-JOIN source s ON s.source_no = r.source_no
-LEFT JOIN repeat d ON d.row_no = r.row_no
-LEFT JOIN row r1 ON r1.row_no = d.first_row
-LEFT JOIN source s1 ON s1.source_no = r1.source_no
-LEFT JOIN face f ON f.first_row = IFNULL(d.first_row, r.row_no)
-LEFT JOIN ending e ON e.seq = f.decided_by
-ORDER BY r.row_no, f.face_id = '', f.face_no
+       IFNULL(e.request_id, ''), f.attempts, f.first_sent_us, e.ended_us
+FROM face f LEFT JOIN ending e ON e.seq = f.decided_by
+{where} ORDER BY f.first_row, f.face_id = '', f.face_no
 """
+ALL_STANDINGS = STANDINGS.format(where="")
+STANDINGS_OF_ROW = STANDINGS.format(where="WHERE f.first_row = +?")
 
-# Lines beyond the rows of the input: faces found for whole persons, under each row that asks for them.
-FOUND_LINES = """
-SELECT COUNT(*) FROM row r LEFT JOIN repeat d ON d.row_no = r.row_no
-JOIN face f ON f.first_row = IFNULL(d.first_row, r.row_no)
-WHERE r.fate = 'whole' AND f.found_by IS NOT NULL
+# Lines beyond the rows of the input: the faces found for whole persons, and the rows that repeat the
+# request for one, under each of which they are once more.
+FOUND_FACES = """
+SELECT first_row, COUNT(*) FROM face WHERE found_by IS NOT NULL GROUP BY first_row
 """
 
 # Attempts per operation. A change is a retry where the same had been sent before, for one face at
@@ -75,16 +73,22 @@ SELECT a.operation, COUNT(*),
 FROM attempt a LEFT JOIN ending e ON e.attempt_seq = a.seq GROUP BY a.operation ORDER BY 1
 """
 
+# Whether anything has left, or may have, by an attempt behind a number.
+SENT_SINCE = """
+SELECT 1 FROM attempt a LEFT JOIN ending e ON e.attempt_seq = a.seq
+WHERE a.seq > :seq AND e.kind IS NOT :not_sent AND (e.kind IS NOT :fatal OR e.sent_us IS NOT NULL)
+LIMIT 1
+"""
+LAST_ATTEMPT = "SELECT IFNULL(MAX(seq), 0) FROM attempt"
+
 SENT_TIMES = """
 SELECT e.sent_us FROM ending e JOIN attempt a ON a.seq = e.attempt_seq
 WHERE a.operation = ? AND e.sent_us IS NOT NULL ORDER BY e.sent_us
 """
 
-WAITING_CALL = "SELECT 1 FROM call WHERE state < 2 LIMIT 1"
-
 # Settled calls of which a verification was asked for and never answered.
 UNVERIFIED = """
-SELECT v.call_no FROM verification v JOIN call c USING (call_no)
+SELECT v.call_no FROM verification v CROSS JOIN call c USING (call_no)
 WHERE c.state = 2 AND NOT EXISTS (
   SELECT 1 FROM attempt a JOIN ending e ON e.attempt_seq = a.seq
   WHERE a.call_no = v.call_no AND a.step = 'verify' AND a.seq > v.since_seq
@@ -93,36 +97,39 @@ AND EXISTS (SELECT 1 FROM face f WHERE f.call_no = v.call_no AND f.outcome IN (
   'deleted', 'absent', 'present', 'no_person', 'person_empty', 'person_deleted'))
 """
 
-# What a resume takes up: distinct faces that are known, their distinct persons, and the calls.
-LEFT = """
-SELECT COUNT(*) FILTER (WHERE f.face_id <> '' AND (f.step <> '' OR f.outcome IN ('unsent', 'unknown'))),
-       COUNT(DISTINCT c.person_id) FILTER (WHERE f.step <> '' OR f.outcome IN ('unsent', 'unknown')),
-       COUNT(DISTINCT c.call_no)
-FROM call c JOIN face f USING (call_no)
-WHERE c.state < 2 OR f.outcome IN ('unsent', 'unknown')
+# Calls that were begun and are left: not settled, with faces that are not, or never verified. The
+# first three have an index each that holds nothing else. All are put together from constants.
+LEFT_CALLS = f"""
+SELECT call_no, 1 AS is_left FROM call WHERE state = 0 UNION ALL SELECT call_no, 1 FROM call WHERE state = 1
+UNION ALL SELECT call_no, 1 FROM face WHERE outcome = 'unknown' UNION ALL SELECT call_no, 1 FROM ({UNVERIFIED})
+"""  # noqa: S608  # nosec B608
+# What a new round may take up as well, which is left only if it does.
+RETRIED_CALLS = """
+UNION ALL SELECT call_no, 0 FROM face WHERE outcome IN ('present', 'no_person', 'refused')
 """
-# Put together from a constant, and nothing else.
-COUNT_UNVERIFIED = f"SELECT COUNT(*) FROM ({UNVERIFIED})"  # noqa: S608  # nosec B608
+# Their faces, the calls of one person adjacent.
+FACES_OF_CALLS = """
+SELECT c.call_no, c.person_id, is_left, c.state < 2, f.face_id, f.step, f.outcome, f.code
+FROM (SELECT call_no, MAX(is_left) AS is_left FROM ({calls}) GROUP BY call_no)
+CROSS JOIN call c USING (call_no) CROSS JOIN face f USING (call_no) ORDER BY call_no
+"""
+LEFT = FACES_OF_CALLS.format(calls=LEFT_CALLS)
+LEFT_AND_RETRIED = FACES_OF_CALLS.format(calls=LEFT_CALLS + RETRIED_CALLS)
 # What a new round may take up.
 RETRIED = """
 SELECT f.outcome, f.code, f.face_id, c.person_id, c.call_no FROM face f JOIN call c USING (call_no)
 WHERE f.outcome IN ('present', 'no_person', 'refused')
 """
-
-# Both together: each face, person and call once.
-LEFT_AND_RETRIED = """
-SELECT COUNT(*) FILTER (WHERE face_id <> '' AND is_sent), COUNT(DISTINCT person_id) FILTER (WHERE is_sent),
-       COUNT(DISTINCT call_no)
-FROM (
-  SELECT face_id, person_id, call_no, is_waiting,
-         is_again OR outcome IN ('unsent', 'unknown') OR (is_waiting AND step <> '') AS is_sent
-  FROM (
-    SELECT f.face_id, f.outcome, f.step, c.person_id, c.call_no, c.state < 2 AS is_waiting,
-           f.outcome IN ('present', 'no_person') OR (
-             f.outcome = 'refused' AND f.code IN (SELECT value FROM json_each(?))) AS is_again
-    FROM call c JOIN face f USING (call_no)))
-WHERE is_waiting OR is_sent
+# What has rows already of what the tape counts. A whole person has one call; of others there are few.
+BEGUN_AHEAD = """
+SELECT COUNT(*), SUM(whole),
+       (SELECT COUNT(*) FROM face WHERE call_no >= ?1 AND found_by IS NULL AND face_id <> '')
+FROM call WHERE call_no >= ?1
 """
+CALLS_AHEAD = "SELECT call_no, person_id FROM call WHERE call_no >= ? AND whole = 0"
+COUNT_BEGUN = "SELECT COUNT(*) FROM call WHERE call_no >= ?"
+LAST_CALL = "SELECT IFNULL(MAX(first_call_no + calls), 0) - 1 FROM plan_block"
+FRONTIER = "SELECT call_no FROM frontier"
 
 # Calls to be verified that hold something to look for, and those of them that a complete lookup has
 # answered since, after everything else about them.
@@ -141,7 +148,7 @@ FROM verification v WHERE EXISTS (
 
 
 # Two questions, because each has an index that holds nothing but such calls.
-WAITS = """
+ANY_WAITING = """
 SELECT 1 FROM call WHERE state = 0
 UNION ALL SELECT 1 FROM call WHERE state = 1 LIMIT 1
 """
@@ -186,6 +193,67 @@ class Left(NamedTuple):
     """Distinct persons of whom something may be sent."""
     calls: int
     """Calls to be taken up again, also those that only wait for a lookup."""
+
+
+class _InOrder:
+    """The standings of faces while their rows are gone through in order, without an index in memory."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._rows = groupby(query(connection, ALL_STANDINGS), key=itemgetter(0))
+        self._next = next(self._rows, None)
+
+    def of(self, first_row: int, *, is_first: bool) -> Sequence[Any]:
+        """The standings of a row's faces; ``is_first`` says that it repeats no other."""
+        if not is_first:
+            return query(self._connection, STANDINGS_OF_ROW, (first_row,)).fetchall()  # type: ignore[no-any-return]  # untyped rows
+        if self._next is None or self._next[0] > first_row:
+            return ()
+        if self._next[0] < first_row:
+            raise _astray(self._connection)
+        standings = list(self._next[1])
+        self._next = next(self._rows, None)
+        return standings
+
+    def end(self) -> None:
+        """No row follows."""
+        if self._next is not None:
+            raise _astray(self._connection)
+
+
+def _astray(connection: apsw.Connection) -> GateClosed:
+    return damaged(connection.filename, "the ledger is damaged (a face is not where its row says)")
+
+
+class _Ahead:
+    """What the plan has beyond the calls that were begun."""
+
+    def __init__(self, connection: apsw.Connection, run_id: str) -> None:
+        tape = Tape(connection, run_id)
+        (frontier,) = query(connection, FRONTIER).fetchone()
+        begun_calls, begun_whole, begun_faces = query(
+            connection, BEGUN_AHEAD, (frontier,)
+        ).fetchone()
+        begun = dict(query(connection, CALLS_AHEAD, (frontier,)).fetchall())
+        planned = tape.ahead(frontier)
+        self.calls = planned.calls - begun_calls
+        self.faces = planned.faces - begun_faces
+        self.persons = planned.persons - (begun_whole or 0)
+        self.of = set[str]()
+        """Those of its persons of whom other calls may have been begun."""
+        some = {person_id: call_no for call_no, person_id in begun.items()}
+        following = tape.call(frontier)
+        if following is not None and not following.whole:
+            some[following.person_id] = frontier
+        for person_id, call_no in some.items():
+            if any(n >= frontier and n not in begun for n in tape.calls_beside(call_no)):
+                self.of.add(person_id)
+            else:
+                self.persons -= 1
+
+
+def _is_retried(retryable_codes: Container[str], outcome: str, code: str) -> bool:
+    return outcome in RETRIED_OUTCOMES and (outcome != Outcome.REFUSED or code in retryable_codes)
 
 
 class LedgerBooks:
@@ -254,7 +322,40 @@ class LedgerBooks:
         return None if row is None else msgspec.json.decode(row[0], type=Rules)
 
     def lines(self) -> Iterator[Line]:
-        return map(Line._make, query(self._connection, LINES))
+        """Every line in input order; raises ``GateClosed`` where rows and faces do not fit."""
+        names = self._source_names()
+        standings = _InOrder(self._connection)
+        for row, amendment in RowMap(self._connection).amended():
+            _, record_no, source_no, number, label, person_id, face_id = row[:7]
+            source = names[source_no]
+            label = label or f"{source}:{number}"
+            duplicate_of = reason = ""
+            fate, first_row = row.fate, row.row_no
+            if fate == INVALID:
+                reason = f"{row.fault}: {row.reason}" if row.fault else row.reason
+            if amendment is not None:
+                fate = amendment.fate or fate
+                reason = reason_of(amendment, names)
+                if amendment.first_row >= 0:
+                    first_row = amendment.first_row
+                    duplicate_of = f"{names[amendment.first_source_no]}:{amendment.first_line}"
+            head = (record_no, label, source, number, person_id)
+            tail = (duplicate_of, row.carried)
+            if fate not in SENDABLE:
+                yield Line(*head, face_id, fate, "", reason, "", 0, None, None, *tail)
+                continue
+            found = standings.of(first_row, is_first=first_row == row.row_no)
+            if not found:
+                yield Line(*head, face_id, _UNSENT, "", "", "", 0, None, None, *tail)
+            for _, its_id, was_found, *standing in found:
+                if its_id != face_id and not was_found:
+                    # Somebody would take one face for another.
+                    raise _astray(self._connection)
+                yield Line._make((*head, its_id, *standing, *tail))
+        standings.end()
+
+    def _source_names(self) -> dict[int, str]:
+        return dict(query(self._connection, "SELECT source_no, name FROM source").fetchall())
 
     def call_figures(self) -> Sequence[CallFigures]:
         return [
@@ -270,6 +371,17 @@ class LedgerBooks:
             )
         ]
 
+    def last_attempt(self) -> int:
+        """The number of the last attempt; 0 before the first."""
+        (seq,) = query(self._connection, LAST_ATTEMPT).fetchone()
+        return int(seq)
+
+    def has_sent_since(self, attempt: int) -> bool:
+        """Whether a call has left, or may have, by an attempt behind that number."""
+        kinds = {"not_sent": str(Kind.NOT_SENT), "fatal": str(Kind.FATAL)}
+        row = query(self._connection, SENT_SINCE, {"seq": attempt, **kinds}).fetchone()
+        return row is not None
+
     def sent_times_us(self, operation: str) -> Iterator[int]:
         for (sent_us,) in query(self._connection, SENT_TIMES, (operation,)):
             yield sent_us
@@ -280,45 +392,62 @@ class LedgerBooks:
         return frozenset((person_id, face_id) for person_id, face_id in rows)
 
     def found_lines(self) -> int:
-        (count,) = query(self._connection, FOUND_LINES).fetchone()
-        return int(count)
+        found = dict(query(self._connection, FOUND_FACES).fetchall())
+        if not found:
+            return 0
+        repeats = (x.first_row for x in RowMap(self._connection).amendments() if not x.fate)
+        return int(sum(found.values()) + sum(found.get(row, 0) for row in repeats))
 
     def verification(self) -> Verification:
         return Verification(*query(self._connection, VERIFICATION).fetchone())
 
-    def has_waiting_calls(self) -> bool:
-        return bool(query(self._connection, WAITING_CALL).fetchone())
-
     def left(self) -> Left:
         """What a resume takes up; what was in flight when a process died is among it."""
-        faces, persons, calls = query(self._connection, LEFT).fetchone()
-        (unverified,) = query(self._connection, COUNT_UNVERIFIED).fetchone()
-        return Left(faces, persons, calls + unverified)
+        return self._left(LEFT, lambda *_: False)
 
     def retried(self, retryable_codes: Container[str]) -> Left:
         """What a new round takes up."""
         faces, persons, calls = 0, set(), set()
         for outcome, code, face_id, person_id, call_no in query(self._connection, RETRIED):
-            if outcome != Outcome.REFUSED or code in retryable_codes:
+            if _is_retried(retryable_codes, outcome, code):
                 faces += face_id != ""
                 persons.add(person_id)
                 calls.add(call_no)
         return Left(faces, len(persons), len(calls))
 
-    def left_and_retried(self, retryable_codes: Collection[str]) -> Left:
+    def left_and_retried(self, retryable_codes: Container[str]) -> Left:
         """What a new round takes up that goes on with the rest as well."""
-        codes = msgspec.json.encode(sorted(retryable_codes)).decode()
-        faces, persons, calls = query(self._connection, LEFT_AND_RETRIED, (codes,)).fetchone()
-        (unverified,) = query(self._connection, COUNT_UNVERIFIED).fetchone()
-        return Left(faces, persons, calls + unverified)
+        return self._left(LEFT_AND_RETRIED, partial(_is_retried, retryable_codes))
+
+    def _left(self, of_calls: str, is_retried: Callable[[str, str], bool]) -> Left:
+        ahead = _Ahead(self._connection, self.value("run_id"))
+        faces, persons, calls = ahead.faces, ahead.persons, ahead.calls
+        last_person = None
+        rows = query(self._connection, of_calls)
+        for (_, person_id, is_left, waits), group in groupby(rows, key=itemgetter(0, 1, 2, 3)):
+            is_sent = False
+            for *_, face_id, step, outcome, code in group:
+                if is_retried(outcome, code) or outcome in UNFINISHED or (waits and step):
+                    is_sent = True
+                    faces += face_id != ""
+            calls += bool(is_left) or is_sent
+            if is_sent and person_id != last_person:
+                last_person = person_id
+                persons += person_id not in ahead.of
+        return Left(faces, persons, calls)
 
     def tally(self) -> dict[str, int]:
         """Distinct faces per outcome."""
         return dict(query(self._connection, "SELECT outcome, faces FROM tally WHERE faces <> 0"))
 
-    def waits(self) -> bool:
+    def has_waiting_calls(self) -> bool:
         """Whether a call waits to be made, or was in flight when a process died."""
-        return query(self._connection, WAITS).fetchone() is not None
+        if query(self._connection, ANY_WAITING).fetchone() is not None:
+            return True
+        (frontier,) = query(self._connection, FRONTIER).fetchone()
+        (last_call,) = query(self._connection, LAST_CALL).fetchone()
+        (begun,) = query(self._connection, COUNT_BEGUN, (frontier,)).fetchone()
+        return bool(last_call - frontier + 1 > begun)
 
     def given(self, *, latest: int) -> Sequence[Given]:
         """The latest orders, the newest last, each with what became of it."""

@@ -12,16 +12,24 @@ from typing import Any
 from urllib.parse import quote
 
 import apsw
+import msgspec
 
 from worker.errors import GateClosed
+from worker.ledger.columns import seal_of
 from worker.locks import may_write
 
 APPLICATION_ID = 0x66616365
 """Marks the file as ours in SQLite's header ("face")."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 FILE_NAME = "ledger.sqlite3"
 DRAFT_NAME = "ledger.sqlite3.planning"
+PARTS_NAME = "ledger.sqlite3.parts"
+"""A directory for what memory does not hold while it is planned."""
+
+READ_AT_ONCE_BYTES = 256 * 1024 * 1024
+"""A ledger up to this size is read through when it is opened, which takes a second at most; a bigger
+one beside the work (``worker.ledger.soundness``)."""
 
 PATIENCE_MS = 5_000
 """How long a connection waits for a lock that another one has."""
@@ -34,15 +42,15 @@ WAITING, CLAIMED, SETTLED = 0, 1, 2
 """States of a call."""
 
 
-# Faces whose row names another pair than their call does, and repeats of another pair than their
-# first row: whoever reads the results would take one face for another.
-MISTAKEN_ROWS = """
-SELECT r.row_no FROM face f JOIN row r ON r.row_no = f.first_row JOIN call c USING (call_no)
-WHERE r.person_id <> c.person_id OR (f.found_by IS NULL AND r.face_id <> f.face_id)
-UNION ALL
-SELECT r.row_no FROM repeat d JOIN row r USING (row_no) JOIN row o ON o.row_no = d.first_row
-WHERE r.person_id <> o.person_id OR r.face_id <> o.face_id
-LIMIT 1
+# What was written once: what each row says of its block, the data, and the digest that was taken then.
+SEALED_BLOCKS = {
+    "rows": "SELECT first_row, rows, invalid, data, seal FROM row_block ORDER BY 1",
+    "amendments": "SELECT first_row, rows, data, seal FROM amendment_block ORDER BY 1",
+    "plan": "SELECT first_call_no, calls, persons, faces, data, seal FROM plan_block ORDER BY 1",
+}
+# The call before the first that was not begun, which was.
+BEFORE_FRONTIER = """
+SELECT f.call_no, c.call_no FROM frontier f LEFT JOIN call c ON c.call_no = f.call_no - 1
 """
 
 
@@ -53,8 +61,8 @@ def query(connection: apsw.Connection, sql: str, bindings: apsw.Bindings = ()) -
 
 def seal(run_id: str, call_no: int, person_id: str, face_ids: list[str]) -> bytes:
     """Digest that ties a call to its run: a flipped bit in an ID must never be sent."""
-    text = json.dumps([run_id, call_no, person_id, face_ids], ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+    text = msgspec.json.encode((run_id, call_no, person_id, face_ids))
+    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 def facts_seal(connection: apsw.Connection) -> str:
@@ -68,23 +76,30 @@ def create_draft(path: Path) -> apsw.Connection:
     """A fresh, private file for planning; durable only once it is sealed and renamed."""
     path.unlink(missing_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
-    connection = apsw.Connection(str(path))
-    for pragma in (
-        "journal_mode = OFF",  # first: a journal left by a death would bar the directory
-        f"application_id = {APPLICATION_ID}",
-        f"user_version = {SCHEMA_VERSION}",
-        "synchronous = OFF",
-        "locking_mode = EXCLUSIVE",
-        "temp_store = FILE",
-        "cache_size = -32000",
-    ):
+    connection = open_draft(path)
+    for pragma in (f"application_id = {APPLICATION_ID}", f"user_version = {SCHEMA_VERSION}"):
         connection.execute(f"PRAGMA {pragma}")
     schema = (files(__package__) / "schema.sql").read_text()
     connection.execute(schema)
     return connection
 
 
-def _damaged(path: Path, what: str) -> GateClosed:
+def open_draft(path: Path) -> apsw.Connection:
+    """The same file, where another process of this planning has begun it."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    for pragma in (
+        "journal_mode = OFF",  # first: a journal left by a death would bar the directory
+        "synchronous = OFF",
+        "locking_mode = EXCLUSIVE",
+        "temp_store = FILE",
+        "cache_size = -32000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def damaged(path: Path | str, what: str) -> GateClosed:
+    """The refusal of a ledger that is not what it was; ``what`` is a clause."""
     return GateClosed(
         f"{path}: {what}",
         "restore the run directory from a copy, or plan a new run from the original input"
@@ -96,24 +111,58 @@ def _recognise(connection: apsw.Connection, path: Path, *, checked: bool) -> Non
     application_id = connection.pragma("application_id")
     version = connection.pragma("user_version")
     if not connection.pragma("page_count"):
-        raise _damaged(path, "the ledger is an empty file")
+        raise damaged(path, "the ledger is an empty file")
     if application_id != APPLICATION_ID:
-        raise _damaged(path, "this is a SQLite file, but not a ledger of facepurge")
+        raise damaged(path, "this is a SQLite file, but not a ledger of facepurge")
     if version != SCHEMA_VERSION:
         raise GateClosed(
             f"{path}: the ledger has format {version}, this program knows format {SCHEMA_VERSION}",
             "use the version of facepurge that wrote it (see its report/summary.json)",
         )
-    (complaint,) = ("ok",) if checked else query(connection, "PRAGMA quick_check(1)").fetchone()
-    if complaint != "ok":
-        raise _damaged(path, f"the ledger is damaged ({str(complaint).splitlines()[-1]})")
-    if not checked and query(connection, MISTAKEN_ROWS).fetchone() is not None:
-        raise _damaged(
-            path, "the ledger is damaged (a row is not of the face that it was read for)"
-        )
     sealed = query(connection, "SELECT value FROM run WHERE key = 'seal'").fetchone()
     if sealed != (facts_seal(connection),):
-        raise _damaged(path, "the ledger is damaged (its run is not the one that was planned)")
+        raise damaged(path, "the ledger is damaged (its run is not the one that was planned)")
+    if checked:
+        return
+    whole_bytes = connection.pragma("page_count") * connection.pragma("page_size")
+    if whole_bytes <= READ_AT_ONCE_BYTES:
+        read_through(connection, path)
+    # Asked in this order: whoever takes the log away has made the file as long before.
+    elif not path.with_name(f"{FILE_NAME}-wal").exists() and path.stat().st_size < whole_bytes:
+        raise damaged(path, "the ledger is damaged (a part of it is missing at its end)")
+
+
+def read_through(connection: apsw.Connection, path: Path) -> None:
+    """Raise ``GateClosed`` where the file is not whole, or a block is not what was written or missing.
+
+    The facts that were fixed with the plan must have been found to be those.
+    """
+    (complaint,) = query(connection, "PRAGMA quick_check(1)").fetchone()
+    if complaint != "ok":
+        raise damaged(path, f"the ledger is damaged ({str(complaint).splitlines()[-1]})")
+    facts = {key: json.loads(value) for key, value in query(connection, "SELECT * FROM run")}
+    for kind, blocks in SEALED_BLOCKS.items():
+        what = "calls" if kind == "plan" else "rows"
+        run_id = facts["run_id"] if kind == "plan" else ""
+        follows = 0
+        for *counts, data, sealed in query(connection, blocks):
+            first, count = counts[:2]
+            # Amendments are of some rows only.
+            gap = kind != "amendments" and first != follows
+            if gap or seal_of(kind, run_id, counts, data) != sealed:
+                raise _not_planned(path, what, follows if gap else first)
+            follows = first + count
+        if kind != "amendments" and follows != facts.get(what):
+            raise _not_planned(path, what, follows)
+    frontier = query(connection, BEFORE_FRONTIER).fetchone()
+    if frontier is None or (frontier[0] and frontier[1] is None):
+        raise damaged(path, "the ledger is damaged (it does not say where its calls go on)")
+
+
+def _not_planned(path: Path, what: str, first: int) -> GateClosed:
+    return damaged(
+        path, f"the ledger is damaged (its {what} from {first} on are not what was planned)"
+    )
 
 
 def require_ledger(run_dir: Path) -> Path:
@@ -198,7 +247,7 @@ def _connect(
             connection.close()
             raise
     except (apsw.NotADBError, apsw.CorruptError, UnicodeDecodeError) as error:
-        raise _damaged(path, f"the ledger is damaged ({error})") from error
+        raise damaged(path, f"the ledger is damaged ({error})") from error
     except apsw.Error as error:
         raise GateClosed(
             f"{path}: the ledger cannot be opened ({error})",

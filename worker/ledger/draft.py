@@ -2,142 +2,75 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import groupby
+from heapq import merge
+from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import apsw
 import msgspec
 
 from worker.deadlines import Schedule
 from worker.errors import GateClosed
-from worker.holds import Holds
+from worker.holds import NO_HOLDS, Holds
 from worker.ledger import dues
+from worker.ledger.collation import Collation, Figures, MemoryCollation, Pair, Readable
 from worker.ledger.database import (
     DRAFT_NAME,
     FILE_NAME,
-    WAITING,
+    PARTS_NAME,
     create_draft,
     facts_seal,
+    open_draft,
     query,
-    seal,
 )
-from worker.model import Entry, Outcome, SourceSummary, Step
+from worker.ledger.frontier import SET_FRONTIER
+from worker.ledger.rowmap import (
+    CONFLICT,
+    INVALID,
+    WHOLE,
+    Row,
+    RowMap,
+    RowWriter,
+    reason_of,
+    write_amendments,
+)
+from worker.ledger.tape import Tape, write_blocks
+from worker.ledger.unrolling import unroll_call
+from worker.model import Chunk, Entry, Outcome, SourceSummary, Stretch
 from worker.plan import SHOWN_REJECTIONS, PlanFigures, Rejection
 
-BATCH_ROWS = 10_000
-
-WHOLE = "whole"
-"""The fate of a row that asks for everything of its person; its face ID is ``""``."""
+ROWS_IN_MEMORY = 100_000
+"""Readable rows beyond which memory is not what holds them while they are collated."""
 
 FACES_MADE_UP = 3
 """For each whole person of a rehearsal of whom the input names no face."""
 
-INSERT_DUE = "INSERT INTO due VALUES (?, ?)"
-INSERT_ROW = "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_NAMED = "INSERT OR IGNORE INTO named VALUES (?, ?, ?)"
+INSERT_DUE = "INSERT INTO due VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
-# Rows on the exclusion list, by person or by pair. A whole person is on it only as such: whether one
-# of its faces is, shows when the face is found.
-HOLD_ROWS = """
-UPDATE row SET fate = 'held', reason = 'on the exclusion list'
-WHERE fate IN ('', 'whole') AND (
-  EXISTS (SELECT 1 FROM hold h WHERE h.person_id = row.person_id AND h.face_id = '')
-  OR EXISTS (SELECT 1 FROM hold h WHERE h.person_id = row.person_id AND h.face_id = row.face_id))
-"""
-
-# Every readable pair, all its rows together, the first row first; a whole person has face_id ''.
-SORTED_ROWS = """
-SELECT person_id, face_id, row_no, fate FROM row WHERE fate IN ('', 'whole', 'held')
-ORDER BY person_id, face_id, row_no
-"""
-
-# Distinct pairs; a face under two persons has two of them.
-CREATE_PAIR = """
-CREATE TEMP TABLE pair (
-  person_id TEXT, face_id TEXT, first_row INTEGER, fate TEXT, PRIMARY KEY (person_id, face_id)
-) STRICT, WITHOUT ROWID
-"""
-FIND_CLASHES = """
-CREATE TEMP TABLE clash AS SELECT face_id, person_id, first_row FROM pair
-WHERE face_id IN (
-  SELECT face_id FROM pair WHERE face_id <> '' GROUP BY face_id HAVING COUNT(*) > 1)
-"""
-INDEX_CLASHES = "CREATE INDEX temp.clash_face ON clash (face_id, first_row)"
-# Each row in conflict is told where the face first appears under somebody else.
-MARK_CONFLICT_ROWS = """
-UPDATE row SET fate = 'conflict', reason = 'the same face is under another person at ' || (
-  SELECT s.name || ':' || r.line FROM clash c
-  JOIN main.row r ON r.row_no = c.first_row JOIN source s ON s.source_no = r.source_no
-  WHERE c.face_id = row.face_id AND c.person_id <> row.person_id ORDER BY c.first_row LIMIT 1)
-WHERE fate = '' AND face_id IN (SELECT face_id FROM clash)
-"""
-DROP_CONFLICT_PAIRS = "DELETE FROM pair WHERE face_id IN (SELECT face_id FROM clash)"
-
-# What is to be sent: persons in the order of their first row, faces likewise, and everything else of
-# a person behind the faces that are named.
-ORDERED_PAIRS = """
-SELECT person_id, face_id, first_row,
-       MIN(first_row) OVER (PARTITION BY person_id) AS person_first_row
-FROM pair WHERE fate IN ('', 'whole') ORDER BY person_first_row, face_id <> '', first_row
-"""
-# The same, with those first who are due first, and without a due time last.
-PAIRS_BY_DUE_TIME = """
-SELECT person_id, face_id, first_row,
-       MIN(first_row) OVER (PARTITION BY person_id) AS person_first_row
-FROM pair LEFT JOIN person_due USING (person_id) WHERE fate IN ('', 'whole')
-ORDER BY due_us IS NULL, due_us, person_first_row, face_id <> '', first_row
-"""
-INSERT_CALL = "INSERT INTO call VALUES (?, ?, ?, ?, ?, 0, ?)"
-INSERT_FACE = "INSERT INTO face VALUES (?, ?, ?, ?, NULL, ?, 'unsent', '', 0, NULL, NULL)"
-
-# Every face that is found for a whole person is looked for under all others, in the input and among
-# what was found.
-INDEX_FACES = """
-CREATE INDEX row_face ON row (face_id);
-CREATE INDEX face_face ON face (face_id);
-"""
-
-REJECTED_ROWS = """
-SELECT s.name, r.line, r.fault, r.reason FROM row r LEFT JOIN source s USING (source_no)
-WHERE r.fate IN ('invalid', 'conflict') ORDER BY r.row_no
-"""
-
-# Every readable person with every face the input names; '' for everything of the person.
-WORLD = """
-SELECT person_id, face_id, MIN(row_no) FROM row WHERE fate <> 'invalid'
-GROUP BY person_id, face_id ORDER BY person_id, face_id
-"""
-
-# Of the stretches of :length numbers, counted from :base on, those with a number the input uses.
-STRETCHES_IN_USE = """
-SELECT DISTINCT (CAST(face_id AS INTEGER) - :base) / :length FROM row
-WHERE length(face_id) = length(CAST(:base AS TEXT))
-"""
+# Every face that is found for a whole person is looked for among what was found for others.
+INDEX_FACES = "CREATE INDEX face_face ON face (face_id)"
 
 
 def no_room_remedy(flag: str) -> str:
-    """What to do where a plan does not fit; ``flag`` names another place for it.
-
-    Big plans are sorted where temporary files go, which SQLite does not tell apart.
-    """
-    also = "" if flag == "TMPDIR" else "; sorting needs room where TMPDIR leads, too"
-    return f"make room or choose another place with {flag}, then start again{also}"
+    """What to do where a plan does not fit; ``flag`` names another place for it."""
+    return f"make room or choose another place with {flag}, then start again"
 
 
-class Queue(NamedTuple):
-    """What was lined up, in the numbers of ``worker.plan.PlanFigures``."""
-
-    persons: int
-    whole_persons: int
-    faces: int
-    calls: int
-    oversized_persons: int
-    largest_person_faces: int
+def discard_draft(run_dir: Path) -> None:
+    """Remove what planning has written in ``run_dir``, as far as it is there and was not sealed."""
+    shutil.rmtree(run_dir / PARTS_NAME, ignore_errors=True)
+    with suppress(OSError):
+        (run_dir / DRAFT_NAME).unlink()
 
 
 class LedgerDraft:
@@ -151,22 +84,49 @@ class LedgerDraft:
         """In ``run_dir``; ``flag`` names another place."""
         self._run_dir = run_dir
         self._path = run_dir / DRAFT_NAME
+        self._parts = run_dir / PARTS_NAME
         self._flag = flag
-        self._rows = 0
         self._records = 0
         self._blank_lines = 0
         self._last_record: tuple[int, int] | None = None
+        self._collation: Collation = MemoryCollation()
+        self._readable = 0
+        self._invalid = Counter[str]()
+        self._holds = NO_HOLDS
+        self._conflicts = 0
+        self._row_count = 0
+        self._was_left = False
+        self._keeps = False
         self._sealed = False
+
+    @classmethod
+    def left(cls, run_dir: Path, figures: PlanFigures, *, flag: str = "--run-dir DIR") -> Self:
+        """The draft that another process has arranged and left, with its figures."""
+        draft = cls(run_dir, flag=flag)
+        draft._was_left = True
+        draft._conflicts, draft._row_count = figures.conflicts, figures.rows
+        return draft
+
+    def leave(self) -> None:
+        """Close the arranged draft for another process, which seals it or removes it."""
+        with self._writing():
+            self._connection.execute("COMMIT")
+            self._connection.close()
+        self._keeps = True
 
     def __enter__(self) -> Self:
         # Here, and not when it is constructed: a signal that comes in between would leave the file.
         try:
             with self._writing():
-                self._connection = create_draft(self._path)
+                if self._was_left:
+                    self._connection = open_draft(self._path)
+                else:
+                    shutil.rmtree(self._parts, ignore_errors=True)
+                    self._connection = create_draft(self._path)
                 self._connection.execute("BEGIN")
+                self._rows = RowWriter(self._connection)
         except BaseException:
-            with suppress(OSError):
-                self._path.unlink()
+            discard_draft(self._run_dir)
             raise
         return self
 
@@ -176,50 +136,85 @@ class LedgerDraft:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._rows.close()
+        if self._keeps:
+            return
         if not self._sealed:
             self._connection.close()
-            self._path.unlink(missing_ok=True)
+        discard_draft(self._run_dir)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except (OSError, apsw.Error) as error:
+            remedy, why = no_room_remedy(self._flag), str(error)
+            if isinstance(error, OSError) and error.errno is not None:
+                why = os.strerror(error.errno)
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    remedy = "allow more open files (ulimit -n 1024), then start again"
             raise GateClosed(
-                f"{self._path}: the plan could not be written ({error}); nothing was sent",
-                no_room_remedy(self._flag),
+                f"{self._path}: the plan could not be written ({why}); nothing was sent", remedy
             ) from error
 
-    def add_entries(self, source_no: int, entries: Iterable[Entry]) -> None:
-        """Append entries of one source, in input order."""
-        batch = []
-        due_times: list[tuple[int, int]] = []
+    def add(self, source_no: int, chunk: Chunk) -> None:
+        """Append rows of one source, in input order."""
+        with self._writing():
+            if isinstance(chunk, Stretch):
+                self._add_stretch(source_no, chunk)
+            else:
+                self._add_entries(source_no, chunk)
+
+    def _add_stretch(self, source_no: int, stretch: Stretch) -> None:
+        row_no, record_no, count = self._rows.rows, self._records, len(stretch)
+        self._records += count
+        self._last_record = (source_no, stretch.record + count - 1)
+        self._rows.add_stretch(record_no, source_no, stretch)
+        self._make_room(count)
+        self._collation.add_stretch(row_no, record_no, source_no, stretch)
+
+    def _add_entries(self, source_no: int, entries: Sequence[Entry]) -> None:
+        readable: list[Readable] = []
         for entry in entries:
             record, line, label, person_id, face_id, reason, column, carried, whole, due_us = entry
             if self._last_record != (source_no, record):
                 self._last_record = (source_no, record)
                 self._records += 1
-            batch.append(
-                (
-                    self._rows,
-                    self._records - 1,
+            row_no, record_no = self._rows.rows, self._records - 1
+            if reason:
+                self._invalid[reason] += 1
+            else:
+                readable.append(
+                    Readable(row_no, record_no, source_no, line, person_id, face_id, due_us)
+                )
+            fate = INVALID if reason else WHOLE if whole else ""
+            self._rows.add_row(
+                Row(
+                    row_no,
+                    record_no,
                     source_no,
                     line,
                     label,
                     person_id,
                     face_id,
-                    "invalid" if reason else WHOLE if whole else "",
+                    fate,
                     reason,
                     column,
                     carried,
                 )
             )
-            if due_us is not None:
-                due_times.append((self._rows, due_us))
-            self._rows += 1
-        with self._writing():
-            self._connection.executemany(INSERT_ROW, batch)
-            self._connection.executemany(INSERT_DUE, due_times)
+        self._make_room(len(readable))
+        self._collation.add(readable)
+
+    def _make_room(self, readable: int) -> None:
+        """Leave memory for the disk where the next rows would be too many."""
+        self._readable += readable
+        if self._readable > ROWS_IN_MEMORY and isinstance(self._collation, MemoryCollation):
+            from worker.ledger.grouping import PartedCollation  # noqa: PLC0415 (takes memory and time)
+
+            rows = self._collation.rows
+            self._collation = PartedCollation(self._parts)
+            self._collation.add(rows)
 
     def add_source(self, source_no: int, summary: SourceSummary) -> None:
         """Note what a source held, once it was read to its end."""
@@ -242,12 +237,9 @@ class LedgerDraft:
 
     def add_holds(self, holds: Holds) -> None:
         """Take rows on the exclusion list out of the plan."""
-        if holds.entries:
-            with self._writing():
-                self._connection.executemany(
-                    "INSERT INTO hold VALUES (?, ?)", sorted(holds.entries)
-                )
-                self._connection.execute(HOLD_ROWS)
+        self._holds = holds
+        with self._writing():
+            self._connection.executemany("INSERT INTO hold VALUES (?, ?)", sorted(holds.entries))
 
     def arrange(
         self, run_id: str, faces_per_call: int, schedule: Schedule | None = None
@@ -256,129 +248,94 @@ class LedgerDraft:
 
         With a ``schedule`` the figures say what becomes of the due times, if there are any.
         """
-        forecast = None
         with self._writing():
-            repeats = self._pair_up()
-            self._set_conflicts_aside()
-            has_dues = dues.collect(self._connection)
-            queue = self._line_up(
-                run_id, faces_per_call, PAIRS_BY_DUE_TIME if has_dues else ORDERED_PAIRS
-            )
-            if has_dues and schedule:
-                forecast = dues.forecast(self._connection, schedule)
-            if queue.whole_persons:
-                self._connection.execute(INDEX_FACES)
-        fates = dict(
-            query(self._connection, "SELECT fate, COUNT(*) FROM row WHERE fate <> '' GROUP BY fate")
-        )
-        reasons = query(
-            self._connection,
-            "SELECT reason, COUNT(*) AS n FROM row WHERE fate = 'invalid' GROUP BY reason"
-            " ORDER BY n DESC, reason",
-        ).fetchall()
-        first = [
-            rejection
-            for rejection, _ in zip(self.rejections(), range(SHOWN_REJECTIONS), strict=False)
-        ]
+            self._rows.finish()
+            self._row_count = self._rows.rows
+            figures = self._line_up(run_id, faces_per_call)
+            self._conflicts = figures.conflicts
+            forecast = dues.forecast(self._connection, schedule) if schedule else None
+            # To read is to write, too, where memory has to make room.
+            first = tuple(islice(self.rejections(), SHOWN_REJECTIONS))
         return PlanFigures(
-            rows=self._rows,
+            rows=self._rows.rows,
             records=self._records,
             blank_lines=self._blank_lines,
-            repeats=repeats,
-            held=fates.get("held", 0),
-            conflicts=fates.get("conflict", 0),
-            invalid=fates.get("invalid", 0),
-            invalid_by_reason=tuple((reason, count) for reason, count in reasons),
-            rejections=tuple(first),
+            persons=figures.persons,
+            whole_persons=figures.whole_persons,
+            faces=figures.faces,
+            calls=figures.calls,
+            repeats=figures.repeats,
+            held=figures.held,
+            conflicts=figures.conflicts,
+            invalid=self._invalid.total(),
+            invalid_by_reason=tuple(
+                sorted(self._invalid.items(), key=lambda reason: (-reason[1], reason[0]))
+            ),
+            rejections=first,
+            oversized_persons=figures.oversized_persons,
+            largest_person_faces=figures.largest_person_faces,
             forecast=forecast,
-            **queue._asdict(),
         )
 
-    def _pair_up(self) -> int:
-        """Fill ``pair`` and ``repeat`` from the sorted rows; returns the number of repeats."""
-        self._connection.execute(CREATE_PAIR)
-        pairs: list[tuple[str, str, int, str]] = []
-        repeats: list[tuple[int, int]] = []
-        repeat_count = 0
-        last: tuple[str, str] | None = None
-        first_row = 0
-        for person_id, face_id, row_no, fate in query(self._connection, SORTED_ROWS):
-            if (person_id, face_id) == last:
-                repeats.append((row_no, first_row))
-                repeat_count += 1
-            else:
-                last, first_row = (person_id, face_id), row_no
-                pairs.append((person_id, face_id, row_no, fate))
-            if len(pairs) + len(repeats) >= BATCH_ROWS:
-                self._store_pairs(pairs, repeats)
-        self._store_pairs(pairs, repeats)
-        return repeat_count
+    def _line_up(self, run_id: str, faces_per_call: int) -> Figures:
+        """Write the calls in their order, and what became of rows."""
+        connection = self._connection
+        collated = self._collation.collate(self._holds.entries, faces_per_call)
+        for columns, count in collated.amendments():
+            write_amendments(connection, columns, count)
+        write_blocks(connection, run_id, collated.blocks())
+        connection.executemany(INSERT_DUE, collated.dues())
+        figures = collated.figures()
+        unsent = figures.faces + figures.whole_persons
+        if unsent:
+            connection.execute("INSERT INTO tally VALUES (?, ?)", (str(Outcome.UNSENT), unsent))
+        if figures.whole_persons:
+            self._name_faces(run_id, figures.calls)
+            connection.execute(INDEX_FACES)
+        return figures
 
-    def _store_pairs(
-        self, pairs: list[tuple[str, str, int, str]], repeats: list[tuple[int, int]]
-    ) -> None:
-        self._connection.executemany("INSERT INTO pair VALUES (?, ?, ?, ?)", pairs)
-        self._connection.executemany("INSERT INTO repeat VALUES (?, ?)", repeats)
-        pairs.clear()
-        repeats.clear()
-
-    def _set_conflicts_aside(self) -> None:
-        self._connection.execute(FIND_CLASHES)
-        if self._connection.execute("SELECT 1 FROM clash LIMIT 1").fetchone():
-            self._connection.execute(INDEX_CLASHES)
-            self._connection.execute(MARK_CONFLICT_ROWS)
-            self._connection.execute(DROP_CONFLICT_PAIRS)
-
-    def _line_up(self, run_id: str, faces_per_call: int, order: str) -> Queue:
-        """Write calls and faces in the ``order`` of a query for pairs.
-
-        The line of a whole person is a face ``""``, the first of a call that holds all faces which
-        the input names for that person: what is known of a face must not be in two places.
-        """
-        persons = whole_persons = face_no = call_no = oversized = largest = 0
-        ordered = query(self._connection, order)
-        for person_id, group in groupby(ordered, key=lambda pair: pair[0]):
-            pairs = [(face_id, first_row) for _, face_id, first_row, _ in group]
-            whole = not pairs[0][0]
-            named = len(pairs) - whole
-            persons += 1
-            whole_persons += whole
-            largest = max(largest, named)
-            oversized += named > faces_per_call
-            size = len(pairs) if whole else faces_per_call
-            # What is named goes first; then somebody looks for the rest.
-            step = Step.DELETE if named else Step.LOOKUP
-            for start in range(0, len(pairs), size):
-                part = pairs[start : start + size]
-                sealed = seal(run_id, call_no, person_id, [face_id for face_id, _ in part])
-                self._connection.execute(
-                    INSERT_CALL, (call_no, person_id, int(whole), WAITING, step, sealed)
-                )
-                self._connection.executemany(
-                    INSERT_FACE,
-                    [
-                        (
-                            face_no + n,
-                            call_no,
-                            first_row,
-                            face_id,
-                            step if face_id or not named else "",
-                        )
-                        for n, (face_id, first_row) in enumerate(part)
-                    ],
-                )
-                face_no += len(part)
-                call_no += 1
-        if face_no:
-            self._connection.execute(
-                "INSERT INTO tally VALUES (?, ?)", (str(Outcome.UNSENT), face_no)
+    def _name_faces(self, run_id: str, calls: int) -> None:
+        """Begin the calls of whole persons, and say whose every face is that the input names."""
+        connection = self._connection
+        frontier = calls
+        for planned in Tape(connection, run_id).calls():
+            connection.executemany(
+                INSERT_NAMED,
+                [
+                    (x.face_id, planned.person_id, planned.call_no)
+                    for x in planned.faces
+                    if x.face_id
+                ],
             )
-        return Queue(persons, whole_persons, face_no - whole_persons, call_no, oversized, largest)
+            if planned.whole:
+                unroll_call(connection, run_id, planned)
+            else:
+                frontier = min(frontier, planned.call_no)
+        connection.execute(SET_FRONTIER, (frontier,))
+        connection.executemany(
+            INSERT_NAMED,
+            (
+                (row.face_id, row.person_id, None)
+                for row, amendment in RowMap(connection).amended()
+                if amendment is not None and amendment.fate and row.face_id
+            ),
+        )
 
     def rejections(self) -> Iterator[Rejection]:
         """Every row refused or in conflict, in input order."""
-        for source, line, fault, reason in query(self._connection, REJECTED_ROWS):
-            yield Rejection(f"{source}:{line}:{fault}" if fault else f"{source}:{line}", reason)
+        names = dict(query(self._connection, "SELECT source_no, name FROM source").fetchall())
+        row_map = RowMap(self._connection)
+        refused = (
+            (row.row_no, f"{names[row.source_no]}:{row.line}", row.fault, row.reason)
+            for row in row_map.invalid_rows()
+        )
+        conflicts = (
+            (x.row_no, f"{names[x.source_no]}:{x.line}", "", reason_of(x, names))
+            for x in (row_map.amendments() if self._conflicts else ())
+            if x.fate == CONFLICT
+        )
+        for _, place, fault, reason in merge(refused, conflicts):
+            yield Rejection(f"{place}:{fault}" if fault else place, reason)
 
     def world(self) -> Iterator[tuple[str, list[str]]]:
         """Every readable person with all faces the input names: what a rehearsal begins with.
@@ -388,18 +345,32 @@ class LedgerDraft:
         the number of the person's first row, and none of them a face of the input.
         """
         first_made_up = self._numbers_not_in_use()
-        persons = groupby(query(self._connection, WORLD), key=lambda pair: pair[0])
-        for person_id, group in persons:
+        for person_id, group in groupby(self._pairs(), key=lambda pair: pair.person_id):
             pairs = list(group)
-            named = [face_id for _, face_id, _ in pairs if face_id]
-            first = first_made_up + FACES_MADE_UP * pairs[0][2]
+            named = [pair.face_id for pair in pairs if pair.face_id]
+            first = first_made_up + FACES_MADE_UP * pairs[0].first_row
             yield person_id, named or [str(first + n) for n in range(FACES_MADE_UP)]
+
+    def _pairs(self) -> Iterator[Pair]:
+        if not self._was_left:
+            return self._collation.pairs()
+        if self._parts.exists():
+            from worker.ledger.grouping import pairs_in  # noqa: PLC0415 (takes memory and time)
+
+            return pairs_in(self._parts)
+        rows = MemoryCollation()
+        readable = (row for row in RowMap(self._connection).rows() if row.fate != INVALID)
+        rows.add([Readable(*row[:4], row.person_id, row.face_id, None) for row in readable])
+        return rows.pairs()
 
     def _numbers_not_in_use(self) -> int:
         """The first of enough numbers for every row, none of which the input has as a face ID."""
-        base, length = 10**12, FACES_MADE_UP * self._rows
-        stretches = query(self._connection, STRETCHES_IN_USE, {"base": base, "length": length})
-        in_use = {stretch for (stretch,) in stretches}
+        base, length = 10**12, FACES_MADE_UP * self._row_count
+        in_use = {
+            (int(pair.face_id) - base) // length
+            for pair in self._pairs()
+            if len(pair.face_id) == len(str(base)) and pair.face_id.isdecimal()
+        }
         return base + length * next(n for n in itertools.count() if n not in in_use)
 
     def seal(self, header: Mapping[str, object]) -> None:
@@ -407,6 +378,8 @@ class LedgerDraft:
 
         Raises ``GateClosed`` when the disk refuses; nothing was sent then.
         """
+        # Now, for nobody removes it where the process dies after the plan was made durable.
+        shutil.rmtree(self._parts, ignore_errors=True)
         with self._writing():
             self._connection.executemany(
                 "INSERT INTO run VALUES (?, ?)",

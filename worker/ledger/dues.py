@@ -10,49 +10,34 @@ import apsw
 from worker.deadlines import SHOWN_LATE_JOBS, Forecast, LateJob, Schedule
 from worker.ledger.database import query
 
-# The earliest due time of each person who has one, over the rows that are to be sent.
-CREATE_PERSON_DUE = """
-CREATE TEMP TABLE person_due (person_id TEXT PRIMARY KEY, due_us INTEGER) STRICT, WITHOUT ROWID
-"""
-FILL_PERSON_DUE = """
-INSERT INTO person_due
-SELECT r.person_id, MIN(d.due_us) FROM due d JOIN row r USING (row_no)
-WHERE r.fate IN ('', 'whole') GROUP BY r.person_id
-"""
-
-# Persons by their last call that waits. A call is late when it is sent after it is due, and nothing
-# that is past due is in time, whatever the rate.
+# Persons by their last call that waits: the last of all, unless something was said of that since. A call is late when it is sent after
+# it is due, and nothing that is past due is in time, whatever the rate.
 PERSONS = """
 SELECT COUNT(*), MAX(call_no),
        SUM(due_us < :start), SUM(due_us < :start OR :start + call_no * :gap > due_us),
        MAX(CASE WHEN due_us > :start THEN call_no * 1e6 / (due_us - :start) END),
        MIN(CASE WHEN due_us >= :start THEN due_us - call_no * :gap END)
-FROM (SELECT MAX(c.call_no) AS call_no, p.due_us FROM person_due p
-      CROSS JOIN call c ON c.person_id = p.person_id AND c.state = 0 GROUP BY p.person_id)
+FROM (SELECT MIN(d.due_us) AS due_us,
+             CASE WHEN IFNULL(l.state, 0) = 0 THEN d.last_call_no ELSE (
+               SELECT MAX(c.call_no) FROM call c WHERE c.person_id = l.person_id AND c.state = 0
+             ) END AS call_no
+      FROM due d LEFT JOIN call l ON l.call_no = d.last_call_no GROUP BY d.last_call_no)
+WHERE call_no IS NOT NULL
 """
 
 # Rows that are to be sent and cannot make it, in input order; a repeated one goes with its first.
 LATE_ROWS = """
-SELECT r.record_no, s.name || ':' || r.line, d.due_us, f.call_no
-FROM due d CROSS JOIN row r ON r.row_no = d.row_no CROSS JOIN source s ON s.source_no = r.source_no
-LEFT JOIN repeat p ON p.row_no = d.row_no
-CROSS JOIN face f ON f.first_row = IFNULL(p.first_row, d.row_no) AND f.found_by IS NULL
-WHERE f.outcome = 'unsent' AND (d.due_us < :start OR :start + f.call_no * :gap > d.due_us)
+SELECT d.record_no, s.name || ':' || d.line, d.due_us, d.call_no
+FROM due d CROSS JOIN source s ON s.source_no = d.source_no
+LEFT JOIN face f ON f.first_row = d.first_row AND f.call_no = d.call_no AND f.found_by IS NULL
+WHERE IFNULL(f.outcome, 'unsent') = 'unsent'
+AND (d.due_us < :start OR :start + d.call_no * :gap > d.due_us)
 ORDER BY d.row_no
 """
 
 
-def collect(connection: apsw.Connection) -> bool:
-    """Work out once when each person is due; returns whether anybody is."""
-    if not query(connection, "SELECT 1 FROM due LIMIT 1").fetchone():
-        return False
-    connection.execute(CREATE_PERSON_DUE)
-    connection.execute(FILL_PERSON_DUE)
-    return bool(query(connection, "SELECT 1 FROM person_due LIMIT 1").fetchone())
-
-
 def forecast(connection: apsw.Connection, schedule: Schedule) -> Forecast | None:
-    """What becomes of the due times that ``collect`` found; None where nobody due waits any more.
+    """What becomes of the due times of the plan; None where nobody due waits.
 
     A call is taken to be made at its place in the line, also where holds have since emptied places
     before it.

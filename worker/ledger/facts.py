@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import apsw
 import msgspec
 
+from worker.ledger.books import LedgerBooks
 from worker.ledger.database import facts_seal, query
+from worker.ledger.rowmap import RowMap
 from worker.ledger.writer import T, Write
 
 BOUND = "bound"
@@ -22,18 +24,9 @@ FACT = "SELECT value FROM run WHERE key = ?"
 SET_FACT = "UPDATE run SET value = ? WHERE key = ?"
 BEGUN = "SELECT started_us FROM session ORDER BY session_no LIMIT 1"
 
-# What the queue holds before the first session: named faces, persons, those of whom everything is to
-# go, and calls. Nothing is settled there but what is held.
-QUEUED = """
-SELECT COUNT(*) FILTER (WHERE f.face_id <> ''), COUNT(DISTINCT c.person_id),
-       COUNT(*) FILTER (WHERE f.face_id = ''), COUNT(DISTINCT c.call_no)
-FROM face f JOIN call c USING (call_no) WHERE f.outcome = 'unsent'
-"""
-# Rows that an exclusion list has taken out since the plan; those it took out before are no faces.
-HELD_SINCE = """
-SELECT (SELECT COUNT(*) FROM face WHERE outcome = 'held')
-     + (SELECT COUNT(*) FROM repeat d JOIN face f ON f.first_row = d.first_row WHERE f.outcome = 'held')
-"""
+WHOLE_PERSONS = "SELECT COUNT(*) FROM face WHERE face_id = '' AND outcome = 'unsent'"
+# Faces that the exclusion list has taken out since the plan, by row; those it took out before are none.
+HELD_SINCE = "SELECT first_row FROM face WHERE outcome = 'held'"
 
 
 class Queued(NamedTuple):
@@ -65,13 +58,17 @@ def is_mere_plan(connection: apsw.Connection) -> bool:
 
 def queued(connection: apsw.Connection) -> Queued:
     """What the plan would send now."""
-    return Queued(*query(connection, QUEUED).fetchone())
+    left = LedgerBooks(connection).left()
+    (whole_persons,) = query(connection, WHOLE_PERSONS).fetchone()
+    return Queued(left.faces, left.persons, whole_persons, left.calls)
 
 
 def rows_held_since(connection: apsw.Connection) -> int:
     """Rows that the exclusion list has taken out of the plan since it was sealed."""
-    (count,) = query(connection, HELD_SINCE).fetchone()
-    return int(count)
+    held = {row for (row,) in query(connection, HELD_SINCE)}
+    if not held:
+        return 0
+    return len(held) + sum(x.first_row in held for x in RowMap(connection).amendments())
 
 
 def settle(connection: apsw.Connection, settings: Mapping[str, object]) -> None:

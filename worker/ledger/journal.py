@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from math import inf
 from typing import NamedTuple
@@ -15,7 +17,7 @@ import msgspec
 
 from worker.canary import StageFailed, StagePassed, StageReachesOn
 from worker.erasure import EMPTY, FACES_KEPT, RECORD_KEPT, Found, fold_person
-from worker.errors import LedgerDamaged, LimitReached
+from worker.errors import GateClosed, LedgerDamaged, LimitReached
 from worker.fold import (
     DEFAULT_RULES,
     LOOKUPS,
@@ -30,10 +32,12 @@ from worker.fold import (
     weighs,
 )
 from worker.holds import Hold
-from worker.ledger.books import UNVERIFIED
+from worker.ledger.books import ANY_WAITING, UNVERIFIED
 from worker.ledger.database import SETTLED, WAITING, query, seal
+from worker.ledger.frontier import ASKED_OF_ALL, Frontier
 from worker.ledger.ramp import Ramp
-from worker.ledger.writer import Writer, ledger_failed
+from worker.ledger.tape import PlannedCall
+from worker.ledger.writer import T, Writer, ledger_failed
 from worker.model import (
     UNFINISHED,
     Call,
@@ -48,10 +52,14 @@ from worker.model import (
 )
 from worker.orders import Ask, Order, Pulse, Taken
 
+MOST_LEFT_WAITING = 50
+"""Calls about persons in flight that one claim goes past: of a person with thousands of calls the rest
+is for later claims, so that nobody waits long for the writer."""
+
 FACES_PER_ATTEMPT = 20
 """The documented maximum of faces of one person; what is found may still be more."""
 
-FACTS = "SELECT key, value FROM run WHERE key IN ('run_id', 'faces', 'whole_persons')"
+FACTS = "SELECT key, value FROM run WHERE key IN ('run_id', 'persons', 'calls', 'faces', 'whole_persons')"
 LAST_SEQ = """
 SELECT MAX((SELECT IFNULL(MAX(seq), 0) FROM attempt), (SELECT IFNULL(MAX(seq), 0) FROM ending))
 """
@@ -79,9 +87,15 @@ FROM call c NOT INDEXED WHERE c.call_no BETWEEN +:settled_below AND (
 # What is further ahead than anything is ever put was written before the clock was set back.
 DUE = "AND (c.not_before_us <= :now_us OR c.not_before_us > :beyond_us)"
 IN_ORDER = "ORDER BY c.not_before_us, c.call_no LIMIT 1"
+# Calls that were begun and wait for no time, as nothing does of which the plan is all that is known.
+BEGUN = "AND c.not_before_us = 0 AND c.call_no < +:frontier"
 # All are put together from the constants above, and nothing else.
 CLAIM = f"""
 UPDATE call SET state = 1 WHERE call_no = (SELECT c.call_no {WAITING_CALLS} {DUE} {IN_ORDER})
+RETURNING call_no, person_id, whole, seal
+"""  # noqa: S608  # nosec B608
+CLAIM_BEGUN = f"""
+UPDATE call SET state = 1 WHERE call_no = (SELECT c.call_no {WAITING_CALLS} {BEGUN} {IN_ORDER})
 RETURNING call_no, person_id, whole, seal
 """  # noqa: S608  # nosec B608
 NEXT_DUE = f"SELECT c.not_before_us {WAITING_CALLS} {IN_ORDER}"  # nosec B608
@@ -89,13 +103,15 @@ CLAIM_IN_STAGE = f"""
 UPDATE call SET state = 1 WHERE call_no = (SELECT c.call_no {STAGED_CALLS} {DUE} {IN_ORDER})
 RETURNING call_no, person_id, whole, seal
 """  # noqa: S608  # nosec B608
+CLAIM_BEGUN_IN_STAGE = f"""
+UPDATE call SET state = 1 WHERE call_no = (SELECT c.call_no {STAGED_CALLS} {BEGUN} {IN_ORDER})
+RETURNING call_no, person_id, whole, seal
+"""  # noqa: S608  # nosec B608
 NEXT_DUE_IN_STAGE = f"SELECT c.not_before_us {STAGED_CALLS} {IN_ORDER}"  # nosec B608
 
 # The faces of a call in their order, with the place of their row.
 FACES_OF_CALL = """
-SELECT f.face_id, f.step, f.outcome, s.name || ':' || r.line FROM face f
-JOIN row r ON r.row_no = f.first_row JOIN source s USING (source_no)
-WHERE f.call_no = +? ORDER BY f.face_no
+SELECT face_id, step, outcome, source_no, line FROM face WHERE call_no = +? ORDER BY face_no
 """
 
 SENT_SINCE = "SELECT 1 FROM attempt WHERE call_no = +? AND seq > ? LIMIT 1"
@@ -114,7 +130,8 @@ FROM attempt a LEFT JOIN ending e ON e.attempt_seq = a.seq WHERE a.call_no = +?
 """
 
 STANDINGS_OF_CALL = """
-SELECT face_no, first_row, face_id, found_by, step, outcome, code, attempts, first_sent_us, decided_by
+SELECT face_no, first_row, source_no, line,
+       face_id, found_by, step, outcome, code, attempts, first_sent_us, decided_by
 FROM face WHERE call_no = +? ORDER BY face_no
 """
 
@@ -123,15 +140,23 @@ UPDATE face SET step = ?, outcome = ?, code = ?, attempts = ?, first_sent_us = ?
 WHERE face_no = ?
 """
 
+# All faces of a call at once.
+SET_DELETED = """
+UPDATE face SET step = '', outcome = 'deleted', code = ?, attempts = 1, first_sent_us = ?,
+  decided_by = ?
+WHERE call_no = +?
+"""
+
 INSERT_FOUND = """
-INSERT INTO face (call_no, first_row, face_id, found_by, step, outcome, code, attempts)
-VALUES (?, ?, ?, ?, '', ?, '', 0)
+INSERT INTO face
+  (call_no, first_row, source_no, line, face_id, found_by, step, outcome, code, attempts)
+VALUES (?, ?, ?, ?, ?, ?, '', ?, '', 0)
 """
 
 # Whether a face that was found is, in this run, under another person too.
 UNDER_ANOTHER = """
 SELECT EXISTS (
-  SELECT 1 FROM row WHERE face_id = ?1 AND person_id <> ?2 AND fate <> 'invalid'
+  SELECT 1 FROM named WHERE face_id = ?1 AND person_id <> ?2
 ) OR EXISTS (
   SELECT 1 FROM face f JOIN call c USING (call_no) WHERE f.face_id = ?1 AND c.person_id <> ?2)
 """
@@ -141,8 +166,14 @@ CALLS_WITH_FACE = """
 SELECT c.call_no FROM face f JOIN call c USING (call_no)
 WHERE f.face_id = +? AND f.step = 'delete' AND c.state = 0
 """
+PLANNED_WITH_FACE = "SELECT call_no FROM named WHERE face_id = ? AND call_no IS NOT NULL"
 
 CONTESTED = "SELECT face_id FROM contested JOIN face USING (face_id) WHERE call_no = +?"
+
+TALLY_DELETED = """
+INSERT INTO tally VALUES ('unsent', -?1), ('deleted', ?1)
+ON CONFLICT (outcome) DO UPDATE SET faces = faces + excluded.faces
+"""
 
 ADD_TO_TALLY = """
 INSERT INTO tally VALUES (?, ?) ON CONFLICT (outcome) DO UPDATE SET faces = faces + excluded.faces
@@ -183,17 +214,12 @@ VERIFIABLE = frozenset(
         Outcome.PERSON_DELETED,
     }
 )
-VERIFY_ALL = "INSERT OR IGNORE INTO verification SELECT call_no, ? FROM call"
-# The seal is a digest: its order is as good as chance. What is found for a whole person renews it,
-# so a later session keeps the sample it finds.
-VERIFY_SAMPLE = """
-INSERT INTO verification
-SELECT call_no, ?1 FROM call WHERE person_id IN (
-  SELECT person_id FROM call
-  WHERE person_id NOT IN (SELECT person_id FROM call JOIN verification USING (call_no))
-  GROUP BY person_id ORDER BY MIN(seal)
-  LIMIT MAX(0, ?2 - (SELECT COUNT(DISTINCT person_id) FROM call JOIN verification USING (call_no))))
+# Also of those that have no row yet: a call that is begun asks for itself then.
+VERIFY_ALL = """
+INSERT OR IGNORE INTO verification SELECT -1, ?1 UNION ALL SELECT call_no, ?1 FROM call
 """
+VERIFY = "INSERT OR IGNORE INTO verification VALUES (?, ?)"
+SAMPLED = "SELECT call_no FROM verification WHERE call_no >= 0"
 VERIFY_AGAIN = """
 INSERT OR REPLACE INTO verification
 SELECT c.call_no, ?1 FROM call c WHERE c.state = 2 AND EXISTS (
@@ -241,6 +267,8 @@ class _Face(NamedTuple):
 
     face_no: int
     first_row: int
+    source_no: int
+    line: int
     face_id: str
     found_by: int | None
     step: str
@@ -256,6 +284,8 @@ class _Facts:
     """What was fixed with the plan."""
 
     run_id: str
+    persons: int
+    calls: int
     faces: int
     whole_persons: int
 
@@ -290,10 +320,14 @@ class Ledger:
         self._max_delete = max_delete
         try:
             facts = {key: msgspec.json.decode(value) for key, value in query(connection, FACTS)}
+            self._source_names = dict(
+                query(connection, "SELECT source_no, name FROM source").fetchall()
+            )
             (last_seq,) = query(connection, LAST_SEQ).fetchone()
             self._session_no, session_seq = query(connection, LAST_SESSION).fetchone()
             (round_seq,) = query(connection, LAST_ROUND).fetchone()
             self._facts = _Facts(**facts)
+            self._frontier = Frontier(connection, self._facts.run_id, self._facts.calls)
             self._found = 0
             if self._facts.whole_persons:
                 (self._found,) = query(connection, FOUND_FACES).fetchone()
@@ -307,6 +341,8 @@ class Ledger:
         self._horizon = Horizon(round_seq, session_seq)
         self._ramp = Ramp()
         self._set_aside_calls: list[int] = []
+        # Calls in flight for the first time, with every face that was planned of them.
+        self._untried: set[int] = set()
         self._writer = make_writer(connection)
 
     async def close(self) -> None:
@@ -322,32 +358,83 @@ class Ledger:
         what was planned (others can still be recorded), and ``LimitReached`` when more would be
         deleted than ``max_delete`` allows.
         """
-        claimed = await self._writer.submit(lambda c: self._claim(c, steps, now_us))
+        claimed = await self._sound(lambda c: self._claim(c, steps, now_us))
         if isinstance(claimed, LedgerDamaged | LimitReached):
             raise claimed
         return claimed
 
+    async def _sound(self, write: Callable[[apsw.Connection], T]) -> T:
+        """The value of a write; raises ``LedgerDamaged`` where it could not read the plan.
+
+        What the write has done until then is kept: raised in it, damage would also undo what other
+        loops record in the same commit.
+        """
+
+        def tried(connection: apsw.Connection) -> T | LedgerDamaged:
+            try:
+                return write(connection)
+            except GateClosed as damaged:
+                return LedgerDamaged(f"{damaged.cause}, so nothing more is sent", damaged.remedy)
+
+        value = await self._writer.submit(tried)
+        if isinstance(value, LedgerDamaged):
+            raise value
+        return value
+
     def _claim(
         self, connection: apsw.Connection, steps: Sequence[Step], now_us: int
     ) -> Call | LedgerDamaged | LimitReached | None:
-        beyond_us = now_us + self._rules.absence_interval_us
         for step in steps:
-            bindings = {
+            bindings: dict[str, str | int] = {
                 "step": str(step),
-                "now_us": now_us,
-                "beyond_us": beyond_us,
                 "settled_below": self._ramp.settled_below,
             }
-            claim = CLAIM_IN_STAGE if self._ramp.is_open else CLAIM
-            claimed = query(connection, claim, bindings).fetchone()
+            claimed = None
+            # Whole persons, of whom somebody looks for faces, were begun with the plan.
+            left_waiting = 0
+            while (
+                step is Step.DELETE
+                and left_waiting < MOST_LEFT_WAITING
+                and self._frontier.has_next(self._ramp.last_call_no)
+            ):
+                # What was begun and can go at once is further in front than the rest of the plan.
+                claim = CLAIM_BEGUN_IN_STAGE if self._ramp.is_open else CLAIM_BEGUN
+                ahead_of = {**bindings, "frontier": self._frontier.call_no}
+                claimed = query(connection, claim, ahead_of).fetchone()
+                if claimed is not None:
+                    break
+                planned = self._frontier.claim(connection)
+                if planned is not None:
+                    return self._planned_call(planned)
+                left_waiting += 1
+            if claimed is None:
+                bindings["now_us"] = now_us
+                bindings["beyond_us"] = now_us + self._rules.absence_interval_us
+                claim = CLAIM_IN_STAGE if self._ramp.is_open else CLAIM
+                claimed = query(connection, claim, bindings).fetchone()
             if claimed is not None:
                 return self._checked(connection, step, _Claimed._make(claimed))
         return None
+
+    def _planned_call(self, planned: PlannedCall) -> Call:
+        # A call has as many faces as one attempt may name; whole persons were begun with the plan.
+        self._untried.add(planned.call_no)
+        faces = planned.faces
+        return Call(
+            planned.call_no,
+            planned.person_id,
+            tuple([face.face_id for face in faces]),
+            tuple([self._place(face.source_no, face.line) for face in faces]),
+        )
+
+    def _place(self, source_no: int, line: int) -> str:
+        return f"{self._source_names[source_no]}:{line}"
 
     def _checked(
         self, connection: apsw.Connection, step: Step, claimed: _Claimed
     ) -> Call | LedgerDamaged | LimitReached:
         call_no, person_id, whole, sealed = claimed
+        self._untried.discard(call_no)
         faces = query(connection, FACES_OF_CALL, (call_no,)).fetchall()
         if self._seal(call_no, person_id, [face[0] for face in faces]) != sealed:
             # A value: raised here, it would undo what other loops record in the same commit.
@@ -361,10 +448,11 @@ class Ledger:
                 "look at what was found in the report; raise --max-delete if it is right",
             )
         if whole and step is not Step.DELETE:
-            return Call(call_no, person_id, (), (faces[0][3],), step, whole=True)
+            place = self._place(*faces[0][3:])
+            return Call(call_no, person_id, (), (place,), step, whole=True)
         wanted = [
-            (face_id, place)
-            for face_id, face_step, outcome, place in faces
+            (face_id, self._place(source_no, line))
+            for face_id, face_step, outcome, source_no, line in faces
             if face_id and (outcome in VERIFIABLE if step is Step.VERIFY else face_step == step)
         ][: FACES_PER_ATTEMPT if step is Step.DELETE else None]
         return Call(
@@ -386,6 +474,9 @@ class Ledger:
         """When the next call that waits for one of ``steps`` may be claimed; None for none."""
 
         def read(connection: apsw.Connection) -> int | None:
+            last_call_no = self._ramp.last_call_no
+            if Step.DELETE in steps and self._frontier.has_claimable(connection, last_call_no):
+                return 0
             next_due = NEXT_DUE_IN_STAGE if self._ramp.is_open else NEXT_DUE
             below = {"settled_below": self._ramp.settled_below}
             rows = [
@@ -432,11 +523,36 @@ class Ledger:
 
         def write(connection: apsw.Connection) -> Waiting | None:
             self._append_ending(connection, attempt_seq, evidence)
+            if self._is_plain(call, evidence):
+                self._settle(connection, call, evidence)
+                return None
             if call.whole and call.step is Step.LOOKUP and evidence.kind is Kind.SHOWN:
                 self._take_in(connection, call, evidence.listed)
             return self._restate(connection, call.call_no)
 
         return await self._writer.submit(write)
+
+    def _is_plain(self, call: Call, evidence: Evidence) -> bool:
+        """Whether the first attempt of a call has deleted all of it, and nobody has to look again.
+
+        Nearly all calls are such. Neither an exclusion list nor a conflict changes what was deleted.
+        """
+        untried = call.call_no in self._untried
+        self._untried.discard(call.call_no)
+        return (
+            untried
+            and not self._verifies
+            and evidence.kind is Kind.LISTED
+            and evidence.sent_us is not None
+            and frozenset(call.face_ids).issubset(evidence.listed)
+        )
+
+    def _settle(self, connection: apsw.Connection, call: Call, evidence: Evidence) -> None:
+        """What ``_restate`` comes to for a plain call, at a third of the cost."""
+        standing = (evidence.code, evidence.sent_us, self._seq, call.call_no)
+        connection.execute(SET_DELETED, standing)
+        connection.execute(TALLY_DELETED, (len(call.face_ids),))
+        connection.execute(SET_WAITING, (SETTLED, "", 0, call.call_no))
 
     def _append_ending(
         self, connection: apsw.Connection, attempt_seq: int, evidence: Evidence
@@ -476,7 +592,7 @@ class Ledger:
             outcome = Outcome.HELD if held & {"", face_id} else Outcome.UNSENT
             connection.execute(
                 INSERT_FOUND,
-                (call.call_no, faces[0].first_row, face_id, self._seq, str(outcome)),
+                (call.call_no, *faces[0][1:4], face_id, self._seq, str(outcome)),
             )
             self._add_to_tally(connection, {outcome: 1})
             self._found += outcome is Outcome.UNSENT
@@ -490,6 +606,10 @@ class Ledger:
     def _set_aside(self, connection: apsw.Connection, face_id: str) -> None:
         """A face turned out to be under two persons: from here on it is sent for neither."""
         connection.execute("INSERT OR IGNORE INTO contested VALUES (?)", (face_id,))
+        for (call_no,) in query(connection, PLANNED_WITH_FACE, (face_id,)).fetchall():
+            # What cannot be read will never be claimed; what is recorded here must not suffer.
+            with suppress(GateClosed):
+                self._frontier.begin(connection, call_no)
         for (call_no,) in query(connection, CALLS_WITH_FACE, (face_id,)).fetchall():
             self._take_out(connection, call_no)
 
@@ -568,7 +688,7 @@ class Ledger:
                 now.first_sent_us,
                 now.decided_by,
             )
-            if stated != face[4:]:
+            if stated != face[6:]:
                 connection.execute(SET_STANDING, (*stated, face.face_no))
                 change[face.outcome] -= 1
                 change[stated[1]] += 1
@@ -735,18 +855,23 @@ class Ledger:
     async def hold(self, additions: frozenset[Hold]) -> int:
         """Take faces out of calls that nobody has claimed; returns how many.
 
-        A call in flight is looked at again when it comes back.
+        A call in flight is looked at again when it comes back. Raises ``LedgerDamaged``, once all
+        else is done, where a part of the plan is not what it was.
         """
 
         def write(connection: apsw.Connection) -> int:
             before = self._count_held(connection)
             connection.executemany("INSERT OR IGNORE INTO hold VALUES (?, ?)", sorted(additions))
-            for addition in additions:
-                for (call_no,) in query(connection, HELD_CALLS, addition).fetchall():
-                    self._take_out(connection, call_no)
+            persons = frozenset(person_id for person_id, _ in additions)
+            try:
+                self._frontier.begin_calls_of(connection, persons)
+            finally:
+                for addition in additions:
+                    for (call_no,) in query(connection, HELD_CALLS, addition).fetchall():
+                        self._take_out(connection, call_no)
             return self._count_held(connection) - before
 
-        return await self._writer.submit(write)
+        return await self._sound(write)
 
     @staticmethod
     def _count_held(connection: apsw.Connection) -> int:
@@ -778,7 +903,7 @@ class Ledger:
                 self._reopen(connection, WITH_REMOVAL)
             if verb is not Verb.VERIFY:
                 # Who is to be sent something is known only now.
-                self._ramp.set_out(connection, canary, self._seq)
+                self._ramp.set_out(connection, self._frontier, canary, self._seq)
                 self._verifies |= self._ramp.is_open
             if self._verifies and verb is not Verb.RUN:
                 self._reopen(connection, UNVERIFIED)
@@ -794,11 +919,40 @@ class Ledger:
             connection.execute(VERIFY_AGAIN, (self._seq,))
             connection.execute(BEGIN_VERIFYING, (self._seq,))
         elif verify == "all":
-            connection.execute(VERIFY_ALL, (self._seq,))
+            self._verify_all(connection)
         elif verify.startswith("sample:"):
-            connection.execute(VERIFY_SAMPLE, (self._seq, int(verify.removeprefix("sample:"))))
+            self._sample(connection, int(verify.removeprefix("sample:")))
         asked = query(connection, "SELECT 1 FROM verification LIMIT 1").fetchone()
         self._verifies = asked is not None
+
+    def _sample(self, connection: apsw.Connection, persons: int) -> None:
+        """Ask for so many persons of the plan, drawn at random; a later session keeps the sample."""
+        if query(connection, ASKED_OF_ALL).fetchone() is not None:
+            return
+        if persons >= self._facts.persons:
+            self._verify_all(connection)
+            return
+        tape, calls = self._frontier.tape, self._facts.calls
+        asked = [call_no for (call_no,) in query(connection, SAMPLED)]
+        sampled = len({tape.calls_beside(call_no)[0] for call_no in asked})
+        # Drawn by the run's own name: the same run draws the same, wherever it goes on.
+        chance = random.Random(self._facts.run_id)  # noqa: S311 (a sample, no secret)  # nosec B311
+        drawn, known = 0, set(asked)
+        while sampled < persons:
+            # Some are of one person, or asked for already: then more are drawn.
+            drawn = min(calls, max(persons, 2 * drawn))
+            fresh = [n for n in chance.sample(range(calls), drawn) if n not in known]
+            # As the plan has them: those that are near to one another are read together.
+            for call_no in sorted(fresh[: persons - sampled]):
+                if call_no not in known:
+                    call_nos = tape.calls_beside(call_no)
+                    connection.executemany(VERIFY, [(n, self._seq) for n in call_nos])
+                    known.update(call_nos)
+                    sampled += 1
+
+    def _verify_all(self, connection: apsw.Connection) -> None:
+        connection.execute(VERIFY_ALL, (self._seq,))
+        self._frontier.look_for_questions(connection)
 
     async def end_session(
         self, ended_us: int, reason: StopReason, detail: str, waits_seconds: Mapping[str, float]
@@ -887,9 +1041,12 @@ class Ledger:
         """What the open stage of the canary has come to, now that ``call_no`` is settled.
 
         Once it has passed or reaches on, further calls may be claimed. None while it goes on, or where
-        none is open; without ``call_no`` all settled calls of the stage are looked at.
+        none is open; without ``call_no`` all settled calls of the stage are looked at. Raises
+        ``LedgerDamaged`` where the calls behind the stage are not what was planned.
         """
-        return await self._writer.submit(lambda c: self._ramp.judge(c, call_no, wanted, now_us))
+        return await self._sound(
+            lambda c: self._ramp.judge(c, self._frontier, call_no, wanted, now_us)
+        )
 
     async def tally(self) -> dict[str, int]:
         """Distinct faces per outcome, as committed."""
@@ -905,7 +1062,9 @@ class Ledger:
         """Whether nothing waits, nothing is unknown, and what was to be verified is."""
 
         def read(connection: apsw.Connection) -> bool:
-            waiting = query(connection, "SELECT 1 FROM call WHERE state < 2 LIMIT 1").fetchone()
+            if self._frontier.has_next():
+                return False
+            waiting = query(connection, ANY_WAITING).fetchone()
             unknown = query(connection, WITH_UNKNOWN + " LIMIT 1").fetchone()
             unverified = query(connection, UNVERIFIED + " LIMIT 1").fetchone()
             return waiting is None and unknown is None and unverified is None

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from heapq import merge
 from itertools import accumulate, groupby, islice, pairwise
+from operator import itemgetter
 
 import apsw
 import msgspec
 
 from worker.canary import StageFailed, StagePassed, StageReachesOn
 from worker.ledger.database import query
+from worker.ledger.frontier import Frontier
 from worker.model import Outcome
 
 OPEN_STAGE = """
@@ -33,11 +36,10 @@ WHERE passed_us IS NOT NULL
 NOT_PASSED = """
 SELECT persons, last_call_no FROM canary WHERE passed_us IS NULL ORDER BY stage_no
 """
-# Persons of whom something will be sent, as far as is known, each with its last call. An unknown face
+# Calls that were begun and of whose persons something will be sent, as far as is known. An unknown face
 # was sent already: it may turn out to be gone without any deletion.
 TO_BE_SENT = """
-SELECT c.person_id, (SELECT MAX(p.call_no) FROM call p WHERE p.person_id = c.person_id)
-FROM call c WHERE c.call_no > ? AND c.state = 0 AND EXISTS (
+SELECT c.call_no, c.person_id FROM call c WHERE c.call_no > ? AND c.state = 0 AND EXISTS (
   SELECT 1 FROM face f WHERE f.call_no = c.call_no AND (f.step IN ('delete', 'remove')
   OR (f.face_id = '' AND f.step = 'lookup' AND f.outcome <> 'unknown')))
 ORDER BY c.call_no
@@ -57,6 +59,7 @@ VERIFY_STAGES = """
 INSERT OR IGNORE INTO verification
 SELECT call_no, ?1 FROM call WHERE call_no <= (SELECT MAX(last_call_no) FROM canary) AND state < 2
 """
+VERIFY_NEXT = "INSERT OR IGNORE INTO verification VALUES (?, ?)"
 
 # Persons beyond one call and up to another of whom a lookup was asked for, and something was sent.
 VERIFIED_PERSONS = """
@@ -72,9 +75,9 @@ SELECT call_no FROM call WHERE call_no BETWEEN ?1 AND ?2 AND state < 2 ORDER BY 
 # The first face of the stage between two calls that is settled and not as it should be; what is still
 # there first. By the verifications (a cross join keeps the order): the calls between may be many more.
 AT_FAULT = """
-SELECT s.name || ':' || r.line, f.outcome, f.code
+SELECT s.name || ':' || f.line, f.outcome, f.code
 FROM verification CROSS JOIN call c USING (call_no) JOIN face f USING (call_no)
-JOIN row r ON r.row_no = f.first_row JOIN source s USING (source_no)
+JOIN source s USING (source_no)
 WHERE c.call_no BETWEEN ?1 AND ?2 AND c.state = 2
 AND f.outcome NOT IN (SELECT value FROM json_each(?3))
 ORDER BY f.outcome <> 'present', f.face_no LIMIT 1
@@ -83,9 +86,9 @@ ORDER BY f.outcome <> 'present', f.face_no LIMIT 1
 # The first settled face up to a call of which no complete lookup has told anything after the last
 # attempt to change something.
 UNVERIFIED = """
-SELECT s.name || ':' || r.line, f.outcome, f.code
+SELECT s.name || ':' || f.line, f.outcome, f.code
 FROM verification CROSS JOIN call c USING (call_no) JOIN face f USING (call_no)
-JOIN row r ON r.row_no = f.first_row JOIN source s USING (source_no)
+JOIN source s USING (source_no)
 WHERE c.call_no <= ?1 AND c.state = 2 AND f.outcome NOT IN ('held', 'conflict')
 AND NOT EXISTS (
   SELECT 1 FROM verification v JOIN attempt a ON a.call_no = v.call_no
@@ -110,9 +113,13 @@ class Ramp:
         """Whether claims have to keep within a stage."""
         self.settled_below = 0
         """Every call with a lower number is settled, while a stage is open."""
+        self.last_call_no: int | None = None
+        """The last call of the open stage; None where none is open."""
         self._since_seq = 0
 
-    def set_out(self, connection: apsw.Connection, counts: Sequence[int], seq: int) -> None:
+    def set_out(
+        self, connection: apsw.Connection, frontier: Frontier, counts: Sequence[int], seq: int
+    ) -> None:
         """Lay out the stages of so many persons each; those that have passed count.
 
         A stage that is under way keeps its end, unless another number is asked for now. Whatever
@@ -128,21 +135,35 @@ class Ramp:
                 _, last_call_no = begun.pop(0)
             else:
                 begun.clear()
-                reached = _reached(connection, last_call_no, end - before)
+                reached = _reached(connection, frontier, last_call_no, end - before)
                 if reached is None:
                     break
                 last_call_no = reached
             stage_no += 1
             connection.execute(INSERT_STAGE, (stage_no, end, last_call_no))
         self._since_seq = seq
-        self.is_open = query(connection, OPEN_STAGE).fetchone() is not None
         self.settled_below = 0
+        self._see_what_is_open(connection)
         if self.is_open:
-            connection.execute(VERIFY_STAGES, (seq,))
+            self._verify_stages(connection, frontier)
+
+    def _see_what_is_open(self, connection: apsw.Connection) -> None:
+        stage = query(connection, OPEN_STAGE).fetchone()
+        self.is_open = stage is not None
+        self.last_call_no = None if stage is None else stage[1]
+
+    def _verify_stages(self, connection: apsw.Connection, frontier: Frontier) -> None:
+        connection.execute(VERIFY_STAGES, (self._since_seq,))
+        (last_call_no,) = query(connection, "SELECT MAX(last_call_no) FROM canary").fetchone()
+        for planned in frontier.following(-1):
+            if planned.call_no > last_call_no:
+                break
+            connection.execute(VERIFY_NEXT, (planned.call_no, self._since_seq))
 
     def judge(
         self,
         connection: apsw.Connection,
+        frontier: Frontier,
         call_no: int | None,
         wanted: AbstractSet[Outcome],
         now_us: int,
@@ -167,6 +188,9 @@ class Ramp:
             if unsettled is not None:
                 (self.settled_below,) = unsettled
                 return None
+            if frontier.has_next(last_call_no):
+                self.settled_below = frontier.call_no
+                return None
             fault = query(connection, AT_FAULT, (0, last_call_no, as_it_should_be)).fetchone()
         if fault is None:
             fault = query(connection, UNVERIFIED, (last_call_no,)).fetchone()
@@ -174,16 +198,16 @@ class Ramp:
         if fault is not None:
             place, outcome, code = fault
             return StageFailed(stage_no, stages, place, Outcome(outcome), code, verified=verified)
-        reaches_on = self._reach_on(connection, stage_no, stages)
+        reaches_on = self._reach_on(connection, frontier, stage_no, stages)
         if reaches_on is not None:
             return reaches_on
         connection.execute(PASS_STAGE, (now_us, stage_no))
-        self.is_open = query(connection, OPEN_STAGE).fetchone() is not None
+        self._see_what_is_open(connection)
         (persons,) = query(connection, VERIFIED_PERSONS, (-1, last_call_no)).fetchone()
         return StagePassed(stage_no, stages, persons)
 
     def _reach_on(
-        self, connection: apsw.Connection, stage_no: int, stages: int
+        self, connection: apsw.Connection, frontier: Frontier, stage_no: int, stages: int
     ) -> StageReachesOn | None:
         """Take more persons into a stage in which fewer were verified than it asks for."""
         so_far = [*query(connection, STAGES_SO_FAR, (stage_no,)), (0, -1)]
@@ -193,15 +217,23 @@ class Ramp:
         (persons,) = query(connection, VERIFIED_PERSONS, bounds).fetchone()
         if persons >= asked:
             return None
-        reached = _reached(connection, last_call_no, asked - persons)
+        reached = _reached(connection, frontier, last_call_no, asked - persons)
         if reached is None:
             return None
         connection.execute(REACH_ON, (stage_no, reached))
-        connection.execute(VERIFY_STAGES, (self._since_seq,))
+        self._see_what_is_open(connection)
+        self._verify_stages(connection, frontier)
         return StageReachesOn(stage_no, stages, persons, asked)
 
 
-def _reached(connection: apsw.Connection, call_no: int, persons: int) -> int | None:
+def _reached(
+    connection: apsw.Connection, frontier: Frontier, call_no: int, persons: int
+) -> int | None:
     """The last call of the next so many persons beyond ``call_no``, or of all; None for nobody."""
-    following = groupby(query(connection, TO_BE_SENT, (call_no,)))
-    return max((last for (_, last), _ in islice(following, persons)), default=None)
+    begun = query(connection, TO_BE_SENT, (call_no,))
+    planned = ((call.call_no, call.person_id) for call in frontier.following(call_no))
+    last = None
+    for _, calls in islice(groupby(merge(begun, planned), key=itemgetter(1)), persons):
+        first, _ = next(calls)
+        last = frontier.tape.calls_beside(first)[-1]
+    return last

@@ -20,33 +20,63 @@ CREATE TABLE source (
   carried_columns TEXT NOT NULL
 ) STRICT;
 
--- The row map: one row per face of each record, in input order; never changed after the plan.
-CREATE TABLE row (
-  row_no    INTEGER PRIMARY KEY,
-  record_no INTEGER NOT NULL,
-  source_no INTEGER NOT NULL,
-  line      INTEGER NOT NULL,
-  label     TEXT NOT NULL,
-  person_id TEXT NOT NULL,
-  face_id   TEXT NOT NULL,
-  fate      TEXT NOT NULL,  -- '' for a face and 'whole' for a person that may be sent, otherwise
-                            -- invalid, conflict or held
-  reason    TEXT NOT NULL,
-  fault     TEXT NOT NULL,  -- the column or key at fault where fate is invalid
-  carried   TEXT NOT NULL
+-- The row map: one row per face of each record, in input order, packed by column (worker.ledger.rowmap);
+-- never changed after the plan. The seal is a digest over the data and its place.
+CREATE TABLE row_block (
+  first_row INTEGER PRIMARY KEY,
+  rows      INTEGER NOT NULL,
+  invalid   INTEGER NOT NULL,  -- how many of them were refused
+  data      BLOB NOT NULL,
+  seal      BLOB NOT NULL
 ) STRICT;
 
--- Rows whose pair had appeared before, with the first row of that pair.
-CREATE TABLE repeat (
-  row_no    INTEGER PRIMARY KEY,
-  first_row INTEGER NOT NULL
+-- What planning made of rows that it did not leave as they were: repeated, held, in conflict.
+CREATE TABLE amendment_block (
+  first_row INTEGER PRIMARY KEY,
+  rows      INTEGER NOT NULL,
+  data      BLOB NOT NULL,
+  seal      BLOB NOT NULL
 ) STRICT;
 
--- When rows are due, as far as the input says so; microseconds since the epoch, UTC.
+-- The planned calls in their order, packed likewise (worker.ledger.tape): one call per person, or more
+-- above the service's maximum of faces; always one for a person of whom everything is to go.
+CREATE TABLE plan_block (
+  first_call_no INTEGER PRIMARY KEY,
+  calls         INTEGER NOT NULL,
+  persons       INTEGER NOT NULL,  -- those whose last call is among them
+  faces         INTEGER NOT NULL,  -- named ones
+  data          BLOB NOT NULL,
+  seal          BLOB NOT NULL
+) STRICT;
+
+-- The first planned call that nobody has begun yet: all before it have rows in call, of those behind
+-- it only few.
+CREATE TABLE frontier (
+  frontier_no INTEGER PRIMARY KEY CHECK (frontier_no = 1),
+  call_no     INTEGER NOT NULL
+) STRICT;
+INSERT INTO frontier VALUES (1, 0);
+
+-- When rows that are to be sent are due, as far as the input says so, and by which calls; microseconds
+-- since the epoch, UTC. The last call is that of the row's person.
 CREATE TABLE due (
-  row_no INTEGER PRIMARY KEY,
-  due_us INTEGER NOT NULL
+  row_no       INTEGER PRIMARY KEY,
+  due_us       INTEGER NOT NULL,
+  record_no    INTEGER NOT NULL,
+  source_no    INTEGER NOT NULL,
+  line         INTEGER NOT NULL,
+  first_row    INTEGER NOT NULL,
+  call_no      INTEGER NOT NULL,
+  last_call_no INTEGER NOT NULL
 ) STRICT;
+
+-- In a run with whole persons: every face that the input names, with its call where it has one.
+CREATE TABLE named (
+  face_id   TEXT NOT NULL,
+  person_id TEXT NOT NULL,
+  call_no   INTEGER,
+  PRIMARY KEY (face_id, person_id)
+) STRICT, WITHOUT ROWID;
 
 -- The exclusion list as far as this run knows it; face_id '' means the whole person.
 CREATE TABLE hold (
@@ -55,8 +85,8 @@ CREATE TABLE hold (
   PRIMARY KEY (person_id, face_id)
 ) STRICT, WITHOUT ROWID;
 
--- The queue: one call per person, or more above the service's maximum of faces; always one for a
--- person of whom everything is to go (whole = 1), whose other faces are found by looking.
+-- The calls that were begun, or of which something else is known than the plan says. The other faces of
+-- a person of whom everything is to go (whole = 1) are found by looking.
 CREATE TABLE call (
   call_no       INTEGER PRIMARY KEY,
   person_id     TEXT NOT NULL,
@@ -76,6 +106,8 @@ CREATE TABLE face (
   face_no       INTEGER PRIMARY KEY,  -- those of the plan: adjacent within a call
   call_no       INTEGER NOT NULL,
   first_row     INTEGER NOT NULL,
+  source_no     INTEGER NOT NULL,     -- of that row, as is the line
+  line          INTEGER NOT NULL,
   face_id       TEXT NOT NULL,
   found_by      INTEGER,              -- ending.seq of the lookup that first listed it; NULL: planned
   step          TEXT NOT NULL,        -- what it waits for: delete, lookup, remove; '' nothing
@@ -88,6 +120,7 @@ CREATE TABLE face (
 CREATE INDEX face_first_row ON face (first_row);
 CREATE INDEX face_call ON face (call_no);
 CREATE INDEX face_unknown ON face (call_no) WHERE outcome = 'unknown';
+CREATE INDEX face_again ON face (call_no) WHERE outcome IN ('present', 'no_person', 'refused');
 
 -- Faces that lookups have shown to be under two persons; sent for neither from then on.
 CREATE TABLE contested (

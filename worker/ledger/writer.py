@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import apsw
 
-from worker.errors import LedgerFailed
+from worker.errors import GateClosed, LedgerFailed
 
 T = TypeVar("T")
 Write = Callable[[apsw.Connection], T]
@@ -40,6 +40,8 @@ class Writer(Protocol):
 
 def ledger_failed(path: str, error: Exception) -> LedgerFailed:
     """What whoever uses the ledger is told instead of ``error``."""
+    if isinstance(error, GateClosed):
+        return LedgerFailed(f"{error.cause}, so nothing more is sent", error.remedy)
     run_dir = shlex.quote(str(Path(path).parent))
     return LedgerFailed(
         f"{path}: the ledger could not be written ({type(error).__name__}: {error}), so nothing"

@@ -1,0 +1,120 @@
+"""Files of parts while rows are grouped on disk: no more open than are written, and private."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from worker.errors import GateClosed
+from worker.ledger import draft, grouping
+from worker.ledger.collation import Readable
+from worker.ledger.columns import integers, strings
+from worker.ledger.database import FILE_NAME, PARTS_NAME
+from worker.ledger.draft import LedgerDraft
+from worker.ledger.grouping import PARTS, PartedCollation
+from worker.model import Entry
+from worker.texts import Texts
+
+
+def readable(count: int) -> list[Readable]:
+    return [Readable(n, n, 0, n + 2, f"person-{n}", f"{n}", None) for n in range(count)]
+
+
+def opened_in(directory: Path) -> list[Path]:
+    found: list[Path] = []
+    for descriptor in list(Path("/proc/self/fd").iterdir()):
+        with suppress(FileNotFoundError):  # that of the listing itself
+            found.append(descriptor.readlink())
+    return [path for path in found if path.is_relative_to(directory)]
+
+
+def test_what_was_written_is_closed_before_it_is_read(tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
+    collation = PartedCollation(parts)
+    collation.add(readable(20 * PARTS))
+    collated = collation.collate(frozenset(), 20)
+    assert opened_in(parts) == []
+    assert sum(block.faces for block in collated.blocks()) == 20 * PARTS
+    assert opened_in(parts) == []
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 16, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("few_files")
+def test_too_few_open_files_is_a_sentence_with_its_own_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draft, "ROWS_IN_MEMORY", 10)
+    entries = [Entry(n, n + 2, "", f"p-{n}", f"{n}", "", "", "") for n in range(1000)]
+    with LedgerDraft(tmp_path) as planned:
+        planned.add(0, entries)
+        with pytest.raises(GateClosed) as refused:
+            planned.arrange("run", 20)
+    assert f"({os.strerror(errno.EMFILE)}); nothing was sent" in refused.value.cause
+    assert "ulimit -n" in refused.value.remedy
+    assert not (tmp_path / PARTS_NAME).exists()
+
+
+def test_a_column_that_is_too_short_is_not_read_beside_others() -> None:
+    with pytest.raises(RuntimeError, match="2 values for 3 rows"):
+        strings(Texts.of(["1", "2"]), 3)
+    with pytest.raises(RuntimeError, match="2 values for 3 rows"):
+        integers(range(2), 3)
+
+
+def test_none_of_them_outlives_the_plan_that_was_made_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draft, "ROWS_IN_MEMORY", 10)
+    monkeypatch.setattr(draft, "discard_draft", lambda _: None)  # as a process does that is killed
+    entries = [Entry(n, n + 2, "", f"p-{n}", f"{n}", "", "", "") for n in range(100)]
+    with LedgerDraft(tmp_path) as planned:
+        planned.add(0, entries)
+        planned.arrange("run", 20)
+        assert (tmp_path / PARTS_NAME).exists()
+        planned.seal({"run_id": "run"})
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_suspects_are_compared_part_by_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same memory as anything else, and no conflict is overlooked or made up for it."""
+    monkeypatch.setattr(grouping, "ROWS_GROUPED_AT_ONCE", 10)
+    tables: list[int] = []
+    several = PartedCollation(tmp_path / "parts")
+    rows = [
+        Readable(n, n, 0, n + 2, f"person-{n}", f"{n // 2 if n < 400 else n}", None)
+        for n in range(600)
+    ]
+    several.add([*rows, *(row._replace(row_no=600 + row.row_no) for row in rows)])
+    clashes = grouping._Collated._clashes
+
+    def counted(pairs: pa.RecordBatch) -> Any:
+        tables.append(len(pairs))
+        return clashes(pairs)
+
+    monkeypatch.setattr(grouping._Collated, "_clashes", staticmethod(counted))
+    collated = several.collate(frozenset(), 20)
+    assert sum(tables) == 400
+    assert max(tables) < 40
+    for _ in (*collated.amendments(), *collated.blocks()):
+        pass
+    assert collated.figures().conflicts == 800
+    assert collated.figures().faces == 200

@@ -1,0 +1,118 @@
+"""How far the plan was begun: the planned calls that nobody has claimed, and how the next one is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import apsw
+
+from worker.errors import GateClosed
+from worker.ledger.database import CLAIMED, WAITING, query
+from worker.ledger.tape import PlannedCall, Tape
+from worker.ledger.unrolling import unroll_call
+
+FRONTIER = "SELECT call_no FROM frontier"
+SET_FRONTIER = "UPDATE frontier SET call_no = ?"
+# Calls from the frontier on that have rows already, because something was to be said of them.
+BEGUN_AHEAD = "SELECT call_no FROM call WHERE call_no >= ?"
+IN_FLIGHT = "SELECT 1 FROM call WHERE state = 1 AND person_id = ? LIMIT 1"
+
+# With call_no -1, what was asked for of every call, also of those that have no row yet.
+ASKED_OF_ALL = "SELECT since_seq FROM verification WHERE call_no = -1"
+ASK = "INSERT OR IGNORE INTO verification VALUES (?, ?)"
+
+
+class Frontier:
+    """Stands between what was planned and what was begun. Used by the ledger's writer only.
+
+    Methods that read the plan raise ``GateClosed`` where it is not what it was.
+    """
+
+    def __init__(self, connection: apsw.Connection, run_id: str, calls: int) -> None:
+        self._run_id = run_id
+        self._calls = calls
+        self.tape = Tape(connection, run_id)
+        (call_no,) = query(connection, FRONTIER).fetchone()
+        self._call_no = int(call_no)
+        self._ahead = {n for (n,) in query(connection, BEGUN_AHEAD, (self._call_no,))}
+        self._asked_since: int | None = None
+        self.look_for_questions(connection)
+
+    def look_for_questions(self, connection: apsw.Connection) -> None:
+        """Take note whether every call is to be verified, whenever it is begun."""
+        row = query(connection, ASKED_OF_ALL).fetchone()
+        self._asked_since = None if row is None else row[0]
+
+    def has_next(self, last_call_no: int | None = None) -> bool:
+        """Whether a call up to ``last_call_no`` (None: any) was not begun."""
+        while self._call_no in self._ahead:
+            self._ahead.discard(self._call_no)
+            self._call_no += 1
+        return self._call_no < self._calls and (
+            last_call_no is None or self._call_no <= last_call_no
+        )
+
+    @property
+    def call_no(self) -> int:
+        """The first call that was not begun, while ``has_next``."""
+        return self._call_no
+
+    def claim(self, connection: apsw.Connection) -> PlannedCall | None:
+        """Begin the next call, which there must be, and claim it.
+
+        None where another call of its person is in flight: it is left to wait then.
+        """
+        planned = self._planned(self._call_no)
+        self._call_no += 1
+        connection.execute(SET_FRONTIER, (self._call_no,))
+        in_flight = self.is_in_flight(connection, planned)
+        self._begin(connection, planned, WAITING if in_flight else CLAIMED)
+        return None if in_flight else planned
+
+    def begin(self, connection: apsw.Connection, call_no: int) -> None:
+        """Give a planned call its rows where it has none: something is to be said of it."""
+        if call_no >= self._call_no and call_no not in self._ahead:
+            self._begin(connection, self._planned(call_no), WAITING)
+            self._ahead.add(call_no)
+
+    def begin_calls_of(self, connection: apsw.Connection, person_ids: frozenset[str]) -> None:
+        """The same for every call about one of ``person_ids``; of what can be read, before it raises."""
+        for call_no in self.tape.calls_of(person_ids, self._call_no):
+            self.begin(connection, call_no)
+
+    def following(self, call_no: int) -> Iterator[PlannedCall]:
+        """The calls beyond ``call_no`` that were not begun, in their order."""
+        for number in count(max(call_no + 1, self._call_no)):
+            if number >= self._calls:
+                return
+            if number not in self._ahead:
+                yield self._planned(number)
+
+    def is_in_flight(self, connection: apsw.Connection, planned: PlannedCall) -> bool:
+        """Whether another call of its person is."""
+        if not planned.shares_person:
+            return False
+        return query(connection, IN_FLIGHT, (planned.person_id,)).fetchone() is not None
+
+    def has_claimable(self, connection: apsw.Connection, last_call_no: int | None) -> bool:
+        """Whether ``claim`` would give a call; also where it would raise."""
+        try:
+            for planned in self.following(-1):
+                if last_call_no is not None and planned.call_no > last_call_no:
+                    return False
+                if not self.is_in_flight(connection, planned):
+                    return True
+        except GateClosed:
+            return True
+        return False
+
+    def _begin(self, connection: apsw.Connection, planned: PlannedCall, state: int) -> None:
+        unroll_call(connection, self._run_id, planned, state=state)
+        if self._asked_since is not None:
+            connection.execute(ASK, (planned.call_no, self._asked_since))
+
+    def _planned(self, call_no: int) -> PlannedCall:
+        planned = self.tape.call(call_no)
+        assert planned is not None  # as many are planned as the run's facts say
+        return planned
