@@ -24,6 +24,20 @@ NO_ORDER = "no order was given"
 INTERRUPTED = 130
 
 
+class FailedElsewhere(Exception):
+    """An unexpected error of another process of ours, which has said there what may be said of it."""
+
+    def __init__(self, sentence: str, places: list[str]) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.places = places
+
+
+def told_elsewhere(error: BaseException) -> FailedElsewhere:
+    """What to say of ``error`` in the process that has begun this one."""
+    return FailedElsewhere(_unexpected(error), _places(error))
+
+
 @contextlib.contextmanager
 def known(sentence: str | Callable[[], str]) -> Iterator[None]:
     """Whatever error leaves this block, the program's last line is ``sentence``, or what it returns.
@@ -113,6 +127,8 @@ def _sentence(error: click.ClickException) -> str:
 
 
 def _unexpected(error: BaseException) -> str:
+    if isinstance(error, FailedElsewhere):
+        return error.sentence
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
     place = f" at {_place(own[-1])}" if own else ""
     return (
@@ -137,6 +153,8 @@ def _places(error: BaseException | None) -> list[str]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
+        if isinstance(error, FailedElsewhere):
+            lines += error.places
         lines.append(f"  {type(error).__name__} came through:")
         lines += [f"    {_place(f)}" for f in traceback.extract_tb(error.__traceback__)]
         error = error.__cause__ or error.__context__

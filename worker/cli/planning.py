@@ -5,34 +5,41 @@ from __future__ import annotations
 import codecs
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from worker.cli import stderr, stdout
+from worker.cli.apart import apart
 from worker.cli.ending import NOTHING_SENT
 from worker.cli.preview import counted, plan_document, plan_lines, rejection_lines
 from worker.cli.readiness import belt_lines
+from worker.cli.room import require_room
 from worker.cli.run_directory import REPORT, make_run_directory
 from worker.clock import SystemClock
 from worker.deadlines import Schedule
 from worker.errors import GateClosed, InputRefused, UsageRefused
 from worker.holds import NO_HOLDS, Grammar, Holds, read_holds
-from worker.ledger.draft import LedgerDraft, no_room_remedy
+from worker.ledger.draft import LedgerDraft, discard_draft, no_room_remedy
 from worker.plan import PlanFigures, draw_up
 from worker.report.rejections import write_rejections
 from worker.settings import DOCUMENTED_FACES_PER_PERSON, Settings
-from worker.sources import open_sources
+from worker.sources import open_sources, paths_of
 from worker.sources.interface import SourceOptions
+from worker.sources.remote import is_remote
 from worker.telemetry import get_log
 
 PROGRESS_INTERVAL_SECONDS = 5.0
+
+BIG_BYTES = 4 * 1024 * 1024
+"""Sources beyond this are planned in a process of their own, which gives its memory back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +58,12 @@ class _ReadingProgress:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
+        self._of = os.getpid()
         self._last = time.monotonic()
 
     def __call__(self, rows: int) -> None:
+        if os.getpid() != self._of and os.getppid() != self._of:
+            os._exit(1)  # whoever waits for this process is gone
         now = time.monotonic()
         if not self._quiet and now - self._last >= PROGRESS_INTERVAL_SECONDS:
             self._last = now
@@ -95,9 +105,12 @@ def planned(
     # A process may be started without a standard input, and Python has none then.
     stdin = sys.stdin.buffer if sys.stdin else None
     sources = open_sources(specs, options, stdin)
-    with LedgerDraft(directory, flag=flag) as draft:
-        progress = _ReadingProgress(quiet=quiet)
-        figures = draw_up(
+
+    require_room(paths_of(specs), directory, flag)
+    progress = _ReadingProgress(quiet=quiet)
+
+    def figures_of(draft: LedgerDraft) -> PlanFigures:
+        return draw_up(
             sources,
             holds,
             draft,
@@ -106,10 +119,52 @@ def planned(
             schedule=lambda: schedule_of(settings),
             accept_ids=settings.accept_ids,
         )
+
+    with ExitStack() as stack:
+        if is_big(specs):
+            figures = _drawn_up_apart(figures_of, directory, flag)
+            draft = stack.enter_context(LedgerDraft.left(directory, figures, flag=flag))
+        else:
+            draft = stack.enter_context(LedgerDraft(directory, flag=flag))
+            figures = figures_of(draft)
         if quiet:
             # Nobody may be shown the plan, in which they stand otherwise.
             stderr.write(*(f"warning: {text}" for text in figures.warnings), level="warning")
         yield Plan(draft, figures, holds, tuple(source.name for source in sources))
+
+
+def is_big(specs: Sequence[str]) -> bool:
+    """Whether planning may take memory that a run should not keep, and can be done by a fork.
+
+    Whoever has asked a store has threads and connections, which no other process can go on with.
+    """
+    size = 0
+    for path in paths_of(specs):
+        if is_remote(path):
+            return False
+        try:
+            status = Path(path).stat()
+        except OSError:
+            continue  # standard input; whoever opens anything else says what is wrong with it
+        size += status.st_size if stat.S_ISREG(status.st_mode) else BIG_BYTES + 1
+    return size > BIG_BYTES
+
+
+def _drawn_up_apart(
+    figures_of: Callable[[LedgerDraft], PlanFigures], directory: Path, flag: str
+) -> PlanFigures:
+    def work() -> bytes:
+        with LedgerDraft(directory, flag=flag) as draft:
+            figures = figures_of(draft)
+            draft.leave()
+            return msgspec.json.encode(figures)
+
+    try:
+        return msgspec.json.decode(apart(work), type=PlanFigures)
+    except BaseException:
+        # That process may have been killed; whatever it was, nobody takes this over.
+        discard_draft(directory)
+        raise
 
 
 def schedule_of(settings: Settings) -> Schedule:
