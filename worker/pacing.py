@@ -24,6 +24,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import TypeAlias
 
 from aiolimiter import AsyncLimiter
 
@@ -65,7 +66,10 @@ def _limiter(rate_per_second: float) -> AsyncLimiter:
     return AsyncLimiter(capacity, capacity / rate_per_second)
 
 
-def _current_task() -> asyncio.Task[object]:
+_Caller: TypeAlias = asyncio.Task[object]
+
+
+def _current_task() -> _Caller:
     task = asyncio.current_task()
     assert task is not None
     return task
@@ -112,17 +116,17 @@ class Pacer:
         self._head: asyncio.Timeout | None = None
         self.line = 0
         self.starved = starved
-        self._approaching: dict[asyncio.Task[object], float] = {}
+        self._approaching: dict[_Caller, float] = {}
         self._approach_seconds = 0.0
-        self._recalled: set[asyncio.Task[object]] = set()
-        self._out: set[asyncio.Task[object]] = set()
+        self._recalled: set[_Caller] = set()
+        self._out: set[_Caller] = set()
 
         self._stopped = False
         self._paused_since: float | None = None
         self._hold_until = 0.0
         self._hold_reason = ""
         self._probing = False
-        self._prober: asyncio.Task[object] | None = None
+        self._prober: _Caller | None = None
         self._probing_since = 0.0
         self._interval = PROBE_INTERVAL_SECONDS
         self._failures = 0
@@ -149,9 +153,7 @@ class Pacer:
         outage limit (``outage``).
         """
         # Whoever was sent away from the line is not on its way while it waits here.
-        self._approaching.pop(_current_task(), None)
-        self._recalled.discard(_current_task())
-        self._out.discard(_current_task())
+        caller = self._leave_line()
         while True:
             if self._stopped:
                 raise NotDeparted("stopped")
@@ -162,12 +164,12 @@ class Pacer:
             if self.outage:
                 raise NotDeparted("outage")
             now = self._loop.time()
-            probed = self._prober is not None and self._prober is not asyncio.current_task()
+            probed = self._prober is not None and self._prober is not caller
             if now >= max(self._hold_until, self._time_to_set_out()) and not probed:
                 if self._probing:
                     # Nobody else is cleared until this caller has departed or withdrawn.
-                    self._prober = asyncio.current_task()
-                self._approaching[_current_task()] = now
+                    self._prober = caller
+                self._approaching[caller] = now
                 return
             self._changed.clear()
             try:
@@ -184,11 +186,13 @@ class Pacer:
         return min(times, default=None)
 
     def _time_to_set_out(self) -> float:
-        """Nobody takes a connection long before its slot: idle connections get closed."""
+        """Nobody takes a connection long before its slot: idle connections get closed.
+
+        For a caller that is not on its way.
+        """
         if not self._window:
             return float("-inf")
-        ahead = len(self._approaching.keys() - {_current_task()})
-        return self._window[-1] + (ahead + 1) / self._rate - EARLIEST_SECONDS
+        return self._window[-1] + (len(self._approaching) + 1) / self._rate - EARLIEST_SECONDS
 
     async def slot(self) -> None:
         """Wait for this caller's departure.
@@ -197,41 +201,45 @@ class Pacer:
         the rate fell a long way while the caller was on its way (``held``): then nothing may be
         sent.
         """
-        self._note_approach()
+        caller = _current_task()
+        self._note_approach(caller)
         self.line += 1
         try:
             async with self._turn:
                 began = self._loop.time()
                 try:
-                    await self._wait_at_the_head()
+                    await self._wait_at_the_head(caller)
                 finally:
                     self._head = None
                     self._waits_seconds["quota"] += self._loop.time() - began
                 self._note_departure()
                 self._keep_rate()
-                if self._prober is asyncio.current_task():
+                if self._prober is caller:
                     # The next probe may go an interval after this one.
                     self._hold(self._loop.time() + self._interval, "backoff")
         finally:
             self.line -= 1
         self.withdraw()
-        self._out.add(_current_task())
+        self._out.add(caller)
         missing = self._callers_wanted() - len(self._approaching)
         if missing > 0:
             self.starved(missing)
 
-    async def _wait_at_the_head(self) -> None:
+    async def _wait_at_the_head(self, caller: _Caller) -> None:
         """Until the rate allows the next departure, whatever becomes of the rate meanwhile."""
         while True:
-            self._check_departure()
+            self._check_departure(caller)
             limiter = await self._present_limiter()
+            if limiter.has_capacity() and self._window_opens() <= self._loop.time():
+                await limiter.acquire()  # without a wait, in which somebody could steer
+                return
             with suppress(TimeoutError):  # somebody has steered: look again
                 async with asyncio.timeout(None) as self._head:
                     await limiter.acquire()
                     if (early := self._window_opens() - self._loop.time()) > 0:
                         await asyncio.sleep(early)
                 if limiter is self._limiter:
-                    self._check_departure()
+                    self._check_departure(caller)
                     return
 
     async def _present_limiter(self) -> AsyncLimiter:
@@ -264,12 +272,17 @@ class Pacer:
 
     def withdraw(self) -> None:
         """This caller, cleared or not, is no longer on its way to a slot, nor has it a call out."""
-        self._approaching.pop(_current_task(), None)
-        self._recalled.discard(_current_task())
-        self._out.discard(_current_task())
-        if self._prober is asyncio.current_task():
+        if self._leave_line() is self._prober:
             self._prober = None
             self._changed.set()
+
+    def _leave_line(self) -> _Caller:
+        """The calling task, of which nothing is known from here on but whether it probes."""
+        caller = _current_task()
+        self._approaching.pop(caller, None)
+        self._recalled.discard(caller)
+        self._out.discard(caller)
+        return caller
 
     @property
     def on_its_way(self) -> bool:
@@ -281,22 +294,22 @@ class Pacer:
         """Callers that have departed and are not back, with what came of it recorded."""
         return len(self._out)
 
-    def _note_approach(self) -> None:
+    def _note_approach(self, caller: _Caller) -> None:
         """Learn how long it takes from clearance to the line: claim, record, connection."""
         now = self._loop.time()
-        taken = now - self._approaching.setdefault(_current_task(), now)
+        taken = now - self._approaching.setdefault(caller, now)
         self._approach_seconds = max(taken, 0.9 * self._approach_seconds + 0.1 * taken)
 
     def _callers_wanted(self) -> int:
         """Callers that have to be on their way, or in line, for the next slots to be used."""
         return math.ceil(self._rate * self._approach_seconds) + 1
 
-    def _check_departure(self) -> None:
+    def _check_departure(self, caller: _Caller) -> None:
         if self._stopped:
             raise NotDeparted("stopped")
-        if self.paused or _current_task() in self._recalled:
+        if self.paused or caller in self._recalled:
             raise NotDeparted("held")
-        if self._loop.time() < self._hold_until and self._prober is not asyncio.current_task():
+        if self._loop.time() < self._hold_until and self._prober is not caller:
             raise NotDeparted("held")
 
     def stop(self) -> None:

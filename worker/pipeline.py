@@ -141,14 +141,18 @@ class Breaker:
 
     def __init__(self, harmless_codes: Container[str] = ()) -> None:
         self._harmless_codes = harmless_codes
-        self._refused: deque[bool] = deque(maxlen=BREAKER_WINDOW)
+        self._refused: deque[bool] = deque()
+        self._refusals = 0
 
     def saw(self, evidence: Evidence) -> bool:
         """Take note; True when the run should stop."""
         if evidence.kind in {Kind.REFUSED, Kind.LISTED}:
             harmful = evidence.code not in self._harmless_codes
             self._refused.append(evidence.kind is Kind.REFUSED and harmful)
-        return len(self._refused) >= BREAKER_MINIMUM and sum(self._refused) * 2 > len(self._refused)
+            self._refusals += self._refused[-1]
+            if len(self._refused) > BREAKER_WINDOW:
+                self._refusals -= self._refused.popleft()
+        return len(self._refused) >= BREAKER_MINIMUM and self._refusals * 2 > len(self._refused)
 
 
 class Lane:

@@ -7,11 +7,12 @@ import io
 import itertools
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from tests.core.rig import draft_run, persons, rows
 from tests.core.test_pipeline import Answer, FakeService, all_listed, at_first, says

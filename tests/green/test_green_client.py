@@ -9,7 +9,6 @@ import random
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from email.utils import formatdate
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -17,6 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import aiohttp
 import pytest
 from aioresponses import aioresponses
+from msgspec.structs import replace
 
 from worker.clock import SystemClock
 from worker.departure import NotDeparted

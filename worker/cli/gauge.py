@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+from structlog.typing import FilteringBoundLogger
+
 from worker.cli.latency import Latencies
 from worker.cli.progress import LaneProgress, Progress
 from worker.cli.troubles import Troubles
@@ -49,7 +51,8 @@ class AttemptLog:
     """Tells what happened, by the places of the input, never by IDs."""
 
     def __init__(self) -> None:
-        self._log = get_log()
+        # Bound once: the lazy logger would be made anew for every call that is told.
+        self._log: FilteringBoundLogger = get_log().bind()
         self.troubles = Troubles()
         self.latencies = Latencies()
         self.calls_sent = 0

@@ -15,6 +15,7 @@ import msgspec
 from worker import canary
 from worker.calibration import calibrated
 from worker.cli.belts import Belts, pacer_of, watches_of
+from worker.cli.collection import collecting_what_calls_leave
 from worker.cli.confidential import ConfidentialChain
 from worker.cli.display import show
 from worker.cli.gauge import AttemptLog, Gauge
@@ -33,6 +34,7 @@ from worker.green.operations import DELETE_FACES, DELETE_PERSON, GET_PERSON
 from worker.green.transport import open_transport
 from worker.holds import Grammar, HoldWatch
 from worker.interruption import handed_to
+from worker.ledger import soundness
 from worker.ledger.books import LedgerBooks
 from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
@@ -90,6 +92,13 @@ async def _outlive(server: SandboxProcess, pipeline: Pipeline) -> None:
             "resume the rehearsal: the sandbox is started again, in the same world",
         )
     )
+
+
+async def _examine(run_dir: Path, pipeline: Pipeline) -> None:
+    """Stop where a ledger that was too big to be read through before turns out to be damaged."""
+    damaged = await soundness.damage(run_dir)
+    if damaged is not None:
+        pipeline.stop(Stop(StopReason.DAMAGED, damaged.cause, damaged.remedy))
 
 
 LANES = {
@@ -208,8 +217,11 @@ async def carry_out(run_dir: Path, settings: Settings, verb: Verb, *, quiet: boo
         )
         belts = Belts(settings, pipeline, clock)
         await belts.begin(watches)
+        stack.enter_context(collecting_what_calls_leave())
         helm = Helm(ledger, pipeline, gauge, clock, settings=settings, run_dir=str(run_dir))
         beside = [helm.follow(), *belts.kept(), *([_outlive(server, pipeline)] if server else [])]
+        if soundness.is_big(run_dir):
+            beside.append(_examine(run_dir, pipeline))
         stop = await _work(pipeline, gauge, ledger, settings, beside=beside, quiet=quiet)
         if stop.reason is not StopReason.LEDGER:
             # What was cancelled between two writes ends here, not only on resume.

@@ -7,16 +7,16 @@ of Content Moderation: ``code`` says how the request fared, ``data.code`` how th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+
+import msgspec
 
 from worker.green.codes import OK
 from worker.green.findings import Finding, contradictory, incomplete
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceAnswer:
-    """One JSON object with a lower-case integer ``code``."""
+class ServiceAnswer(msgspec.Struct, frozen=True):
+    """One JSON object with a lower-case integer ``code``; see ``of``."""
 
     status: int
     """Of HTTP."""
@@ -24,16 +24,19 @@ class ServiceAnswer:
     message: str
     stated: Any
     """``data`` as it came; None also where there is none."""
+    data: Mapping[str, Any]
+    """``data`` where it is an object, otherwise an empty one."""
+    inner: int | None
+    """``data.code``, where it is a code."""
+    named_faces: tuple[str, ...]
+    """Whatever ``data.faceIds`` holds that could be an ID."""
 
-    @property
-    def data(self) -> Mapping[str, Any]:
-        """``data`` where it is an object, otherwise an empty one."""
-        return as_object(self.stated)
-
-    @property
-    def inner(self) -> int | None:
-        """``data.code``, where it is a code."""
-        return as_code(self.data.get("code"))
+    @classmethod
+    def of(cls, status: int, code: int, message: str, stated: Any) -> Self:
+        """The answer that has ``stated`` for its ``data``."""
+        data = as_object(stated)
+        inner, faces = as_code(data.get("code")), id_texts(data.get("faceIds"))
+        return cls(status, code, message, stated, data, inner, faces)
 
     @property
     def decisive(self) -> int:
@@ -45,11 +48,6 @@ class ServiceAnswer:
     def good(self) -> bool:
         """Whether both codes report success."""
         return self.code == OK and self.inner == OK
-
-    @property
-    def named_faces(self) -> tuple[str, ...]:
-        """Whatever ``data.faceIds`` holds that could be an ID."""
-        return id_texts(self.data.get("faceIds"))
 
     def face_list(self) -> tuple[str, ...] | Finding:
         """``data.faceIds`` where it is a list of IDs, each of them once; or what it is instead."""
@@ -75,8 +73,11 @@ def as_object(value: object) -> Mapping[str, Any]:
 
 def id_texts(value: object) -> tuple[str, ...]:
     """Every member of a list that could be an ID; none of anything else."""
-    texts = map(id_text, value) if isinstance(value, list) else ()
-    return tuple(text for text in texts if text is not None)
+    if not isinstance(value, list):
+        return ()
+    if set(map(type, value)) <= {str}:
+        return tuple(value)
+    return tuple(text for text in map(id_text, value) if text is not None)
 
 
 def id_text(value: object) -> str | None:

@@ -14,7 +14,7 @@ from worker.model import Kind, Request
 
 def names_unasked_face(request: Request, answer: ServiceAnswer) -> bool:
     """Whether an answer speaks of a face that was not to be deleted, whatever its codes."""
-    return any(face not in request.face_ids for face in answer.named_faces)
+    return not frozenset(request.face_ids).issuperset(answer.named_faces)
 
 
 def judge_deletion(_request: Request, answer: ServiceAnswer) -> Finding:

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from worker.green.operations import Operation
 
 
@@ -35,8 +37,7 @@ class CredentialChain(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Unsigned:
+class Unsigned(msgspec.Struct, frozen=True, gc=False):
     """A request as a signer sees it."""
 
     operation: Operation
@@ -44,8 +45,12 @@ class Unsigned:
     """The ``Host`` header: with a port where it is not the scheme's own."""
     query: Sequence[tuple[str, str]]
     """Decoded names and values."""
-    body: bytes = field(repr=False)
+    body: bytes
     nonce: str
+
+    def __repr__(self) -> str:
+        """Without the body, which holds IDs."""
+        return f"Unsigned({self.operation.action}, {self.nonce})"
 
 
 class Signer(Protocol):
@@ -56,18 +61,21 @@ class Signer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """A complete HTTP answer."""
 
     status: int
     headers: Mapping[str, str]
     """Lower-case names; values of a repeated header are joined by ``", "``."""
-    body: bytes = field(repr=False)
+    body: bytes
     """As it came: never decompressed."""
     sent_us: int | None
     """When the first byte was handed to the socket; microseconds since the epoch, UTC."""
     ended_us: int
+
+    def __repr__(self) -> str:
+        """Without headers and body, which hold IDs."""
+        return f"Reply({self.status}, {len(self.body)} bytes)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from worker.model import Step
 
@@ -44,7 +45,7 @@ _OF_STEP = {
     Step.REMOVE: DELETE_PERSON,
 }
 
-_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_COMPACT = msgspec.json.Encoder()
 
 
 def operation_of(step: Step) -> Operation:
@@ -69,7 +70,7 @@ def delete_faces_body(person_id: str, face_ids: Sequence[str]) -> bytes:
     """
     if not face_ids or len(set(face_ids)) != len(face_ids):
         raise ValueError("DeleteFaces needs faces, and each of them once")
-    return _encoded({"personId": person_id, "faceIds": list(face_ids)})
+    return _encoded({"personId": person_id, "faceIds": face_ids})
 
 
 def person_body(person_id: str) -> bytes:
@@ -78,4 +79,4 @@ def person_body(person_id: str) -> bytes:
 
 
 def _encoded(document: dict[str, object]) -> bytes:
-    return _COMPACT.encode(document).encode()
+    return _COMPACT.encode(document)

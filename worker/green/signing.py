@@ -14,6 +14,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
 
@@ -97,11 +98,8 @@ class RoaSigner:
     """ROA headers as Content Moderation's "Common parameters" lists them, plus ``x-acs-action``."""
 
     def sign(self, unsigned: Unsigned, credential: Credential, now_us: int) -> dict[str, str]:
-        headers = {
-            "Accept": JSON_TYPE,
-            "Content-MD5": content_md5(unsigned.body),
-            "Content-Type": JSON_TYPE,
-            "Date": formatdate(now_us // 1_000_000, usegmt=True),
+        md5, date = content_md5(unsigned.body), _http_date(now_us // 1_000_000)
+        of_the_service = {
             "x-acs-signature-method": "HMAC-SHA1",
             "x-acs-signature-nonce": unsigned.nonce,
             "x-acs-signature-version": "1.0",
@@ -109,12 +107,24 @@ class RoaSigner:
             "x-acs-action": unsigned.operation.action,
             **_token(credential),
         }
-        lowered = {name.lower(): value for name, value in headers.items()}
+        lowered = {
+            "accept": JSON_TYPE,
+            "content-md5": md5,
+            "content-type": JSON_TYPE,
+            "date": date,
+            **of_the_service,
+        }
         text = roa_string_to_sign("POST", unsigned.operation.path, unsigned.query, lowered)
         signature = roa_signature(text, credential.access_key_secret)
-        headers["Authorization"] = f"acs {credential.access_key_id}:{signature}"
-        headers["Host"] = unsigned.host
-        return headers
+        return {
+            "Accept": JSON_TYPE,
+            "Content-MD5": md5,
+            "Content-Type": JSON_TYPE,
+            "Date": date,
+            **of_the_service,
+            "Authorization": f"acs {credential.access_key_id}:{signature}",
+            "Host": unsigned.host,
+        }
 
 
 class V3Signer:
@@ -144,6 +154,12 @@ class V3Signer:
         )
         headers["Accept"] = JSON_TYPE
         return headers
+
+
+@lru_cache(maxsize=2)
+def _http_date(seconds: int) -> str:
+    """The same for all requests of a second."""
+    return formatdate(seconds, usegmt=True)
 
 
 def signer_for(signature: Literal["roa", "v3"]) -> Signer:

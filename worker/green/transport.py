@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from urllib.parse import quote, urlencode
 
 import aiohttp
-from aiohttp.client_middlewares import ClientHandlerType
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -42,6 +41,8 @@ LANES = 3
 
 SPARE_CONNECTIONS = 16
 """Connections above that, so that no loop ever waits for a free one."""
+
+_USER_AGENT = f"facepurge/{__version__}"
 
 _CLOSED_BEFORE_SEND = "closed_before_send"
 
@@ -95,24 +96,38 @@ class _Way:
             raise NotDeparted(_CLOSED_BEFORE_SEND)
 
 
+class _Body(aiohttp.BytesPayload):
+    """The body of a request, which brings the way out that its request takes."""
+
+    def __init__(self, content: bytes, way: _Way) -> None:
+        super().__init__(content)
+        self.way = way
+
+
 class DepartingRequest(aiohttp.ClientRequest):
     """Departs with exactly the headers that its way gives it."""
 
-    way: _Way
+    POST_METHODS = set[str]()  # noqa: RUF012 (of the class, as in the parent)
+    """Those that get a Content-Type of aiohttp's: unsigned, and wrong. What has a body states its own."""
+
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+        """None is added that would only be thrown away."""
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        body = self.body
+        assert isinstance(body, _Body)
+        way = body.way
         length = self.headers["Content-Length"]
-        signed = await self.way.headers(conn)
-        self.headers = CIMultiDict(signed)
+        self.headers = CIMultiDict(await way.headers(conn))
         self.headers["Accept-Encoding"] = "identity"
-        self.headers["User-Agent"] = f"facepurge/{__version__}"
+        self.headers["User-Agent"] = _USER_AGENT
         self.headers["Content-Length"] = length
         response = await super().send(conn)
         # Up to Python 3.11 a task of its own writes the body, and the headers with it.
         if self._writer is None:
-            self.way.departed()
+            way.departed()
         else:
-            self._writer.add_done_callback(lambda _: self.way.departed())
+            self._writer.add_done_callback(lambda _: way.departed())
         return response
 
 
@@ -154,15 +169,8 @@ class HttpTransport:
             return self._outcome(trouble, way, expired=deadline.expired())
 
     async def _post(self, url: URL, body: bytes, way: _Way) -> Reply | Unanswered:
-        async def equip(
-            request: aiohttp.ClientRequest, handler: ClientHandlerType
-        ) -> aiohttp.ClientResponse:
-            assert isinstance(request, DepartingRequest)
-            request.way = way
-            return await handler(request)
-
         async with self._session.post(
-            url, data=body, allow_redirects=False, middlewares=(equip,)
+            url, data=_Body(body, way), allow_redirects=False
         ) as response:
             way.http_status = response.status
             content = await _capped(response)
@@ -195,7 +203,8 @@ async def _capped(response: aiohttp.ClientResponse) -> bytes | None:
     """The raw body, or None when it is longer than the cap."""
     chunks: list[bytes] = []
     size = 0
-    async for chunk in response.content.iter_any():
+    while not response.content.at_eof():
+        chunk = await response.content.readany()
         size += len(chunk)
         if size > BODY_CAP_BYTES:
             return None
@@ -293,7 +302,6 @@ async def open_transport(
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,
-        skip_auto_headers=("Content-Type",),  # unsigned, and wrong: what has a body states its own
         max_line_size=HEADER_LINE_CAP_BYTES,
         max_field_size=HEADER_LINE_CAP_BYTES,
     ) as session:

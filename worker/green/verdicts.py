@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from worker.green.answers import ServiceAnswer, as_code, as_object, id_texts
@@ -68,7 +68,6 @@ def judge(
         finding = _unreadable(reply, str(unreadable))
     else:
         finding = _envelope(request, reply, document, unknown_person)
-    persons, faces = _ids(request, document)
     throttled = finding.kind is Kind.THROTTLED
     return Evidence(
         kind=finding.kind,
@@ -76,8 +75,8 @@ def judge(
         sent_us=reply.sent_us,
         http_status=reply.status,
         code=finding.code,
-        message=redacted(finding.message, persons=persons, faces=faces),
-        request_id=_request_id(reply, document, {*persons, *faces}),
+        message=_without_ids(finding.message, request, document) if finding.message else "",
+        request_id=_request_id(request, reply, document),
         listed=finding.listed,
         retry_after_seconds=retry_after_seconds(
             reply.headers, reply.ended_us, retry_after_cap_seconds
@@ -114,11 +113,19 @@ def _ids(request: Request, document: dict[str, Any]) -> tuple[list[str], list[st
     return persons, [*request.face_ids, *id_texts(data.get("faceIds"))]
 
 
-def _request_id(reply: Reply, document: dict[str, Any], ids: Collection[str]) -> str:
+def _without_ids(message: str, request: Request, document: dict[str, Any]) -> str:
+    persons, faces = _ids(request, document)
+    return redacted(message, persons=persons, faces=faces)
+
+
+def _request_id(request: Request, reply: Reply, document: dict[str, Any]) -> str:
     named = document.get("requestId", document.get("RequestId"))
     if not isinstance(named, str):
         named = reply.headers.get("x-acs-request-id", "")
-    return named if _REQUEST_ID.fullmatch(named) and named not in ids else ""
+    if not _REQUEST_ID.fullmatch(named):
+        return ""
+    persons, faces = _ids(request, document)
+    return "" if named in persons or named in faces else named
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -159,7 +166,7 @@ def _envelope(
             gateway_code = "unknown_code"
         return _gateway(reply, gateway_code, _text(document.get("Message")))
     if service_code is not None and "Code" not in document:
-        answer = ServiceAnswer(
+        answer = ServiceAnswer.of(
             reply.status, service_code, _text(document.get("msg")), document.get("data")
         )
         return _service(request, answer, unknown_person)
