@@ -67,7 +67,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     grace_seconds: float = 30.0
 
     # Input
-    format: Literal["", "csv", "tsv", "jsonl", "ndjson", "json"] = ""
+    format: Literal["", "csv", "tsv", "jsonl", "ndjson", "json", "parquet"] = ""
     columns: dict[str, str] = {}
     delimiter: str = ""
     person_id_pattern: str = "[A-Za-z0-9_-]{1,32}"
@@ -111,4 +111,5 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     # Output
     run_dir: str = ""
+    report_format: Literal["csv", "parquet"] = "csv"
     log_format: Literal["console", "json"] = "console"

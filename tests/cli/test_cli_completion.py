@@ -99,7 +99,7 @@ OFFERED = {
     "facepurge ''": list(VERBS),
     "facepurge re": [verb for verb in VERBS if verb.startswith("re")],
     "facepurge run --exc": ["--exclude-from"],
-    "facepurge run --format ''": ["csv", "tsv", "jsonl", "ndjson", "json"],
+    "facepurge run --format ''": ["csv", "tsv", "jsonl", "ndjson", "json", "parquet"],
     "facepurge run --region cn-": ["cn-shanghai", "cn-beijing", "cn-shenzhen"],
     "facepurge sandbox --throttle service": ["service-200", "service-588"],
     "facepurge config ''": ["show"],

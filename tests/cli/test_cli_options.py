@@ -82,6 +82,7 @@ def test_every_flag_of_a_setting() -> None:
         "pause_file": "pause",
         "signature": "v3",
         "run_dir": "runs/x",
+        "report_format": "parquet",
         "log_format": "json",
     }
     args = ["a.csv"]

@@ -73,6 +73,7 @@ def test_every_setting_can_be_said_in_the_environment() -> None:
         "network": ("vpc", "vpc"),
         "signature": ("v3", "v3"),
         "format": ("jsonl", "jsonl"),
+        "report_format": ("parquet", "parquet"),
         "log_format": ("json", "json"),
         "delimiter": (";", ";"),
         "total_timeout_seconds": ("70.5", 70.5),  # never below the deadlines within it
@@ -130,7 +131,7 @@ def test_tables_of_the_file(tmp_path: Path) -> None:
         ("region = 2026-11-23", "found datetime.date(2026, 11, 23), and text", ""),
         ("signature = 'v2'", "found 'v2', and one of roa, v3 is expected", ""),
         ("log_format = ''", "found '', and one of console, json is expected", ""),
-        ("format = 'xml'", "one of csv, tsv, jsonl, ndjson, json is", ""),
+        ("format = 'xml'", "one of csv, tsv, jsonl, ndjson, json, parquet is", ""),
         ("verify = 'some'", "verify: found 'some', and none, all or sample:N", "like sample:100"),
         ("verify = 5", "found 5, and text is expected", ""),
         ("max_attempts = 0", "found 0, and 1 to 100 attempts is expected", ""),

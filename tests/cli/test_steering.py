@@ -430,7 +430,7 @@ async def test_what_is_left_unknown_is_not_finished(run_dir: Path) -> None:
     await begun(run_dir, ended=StopReason.FINISHED)
     assert look(run_dir).state is State.STOPPED
     connection = open_beside(run_dir, read_only=False)
-    connection.execute("UPDATE call SET state = 2, step = ''")
+    connection.execute("UPDATE frontier SET call_no = (SELECT SUM(calls) FROM plan_block)")
     connection.execute("UPDATE tally SET outcome = 'unknown'")
     assert look(run_dir).state is State.STOPPED
     connection.execute("UPDATE tally SET outcome = 'deleted'")

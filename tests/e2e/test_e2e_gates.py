@@ -177,6 +177,11 @@ async def _planned(program: Program, tmp_path: Path, service: Service) -> Path:
     return tmp_path / "r"
 
 
+def _flipped(table: str) -> str:
+    """The last byte of each block is another."""
+    return f"UPDATE {table} SET data = CAST(substr(data, 1, length(data) - 1) || x'A5' AS BLOB)"  # noqa: S608
+
+
 async def test_a_ledger_that_is_not_whole_or_not_ours_is_refused(
     program: Program, tmp_path: Path
 ) -> None:
@@ -206,13 +211,13 @@ async def test_a_ledger_that_is_not_whole_or_not_ours_is_refused(
             damaged("flipped", bytes(flipped)): 3,
             altered("newer", "PRAGMA user_version = 99"): 3,
             altered("foreign", "PRAGMA application_id = 7"): 3,
-            altered("other-face", "UPDATE face SET face_id = '1' || face_id WHERE face_no = 0"): 3,
-            altered("other-person", "UPDATE call SET person_id = 'x' WHERE call_no = 0"): 3,
-            altered("other-row", "UPDATE row SET face_id = '999999' WHERE row_no = 3"): 3,
-            altered(
-                "other-faces",
-                "UPDATE face SET face_id = '1' || face_id; UPDATE row SET face_id = '1' || face_id",
-            ): 7,
+            altered("other-rows", _flipped("row_block")): 3,
+            altered("other-plan", _flipped("plan_block")): 3,
+            altered("fewer-rows", "UPDATE row_block SET rows = rows - 1"): 3,
+            altered("fewer-calls", "UPDATE plan_block SET calls = calls - 1"): 3,
+            altered("later-calls", "UPDATE plan_block SET first_call_no = first_call_no + 1"): 3,
+            altered("other-face", "UPDATE face SET face_id = '1' || face_id WHERE call_no = 0"): 3,
+            altered("other-person", "UPDATE call SET person_id = 'x' WHERE call_no = 0"): 7,
             altered(
                 "other-run",
                 "UPDATE run SET value = '\"20200101T000000Z-000000\"' WHERE key = 'run_id'",

@@ -24,7 +24,7 @@ PAIRS = persons(6, 2)
 READ_ONLY = 'mount --bind r r && mount -o remount,ro,bind r && exec "$@"'
 """The directory ``r`` becomes a read-only file system, for this process and its children only."""
 
-SMALL = 'mount -t tmpfs -o size=200k none r && { "$@"; code=$?; ls -A r; exit $code; }'
+SMALL = 'mount -t tmpfs -o size={size} none r && {{ "$@"; code=$?; ls -A r; exit $code; }}'
 """``r`` becomes a small disk, whose content is listed at the end."""
 
 NO_FILES = 'mount -t tmpfs -o nr_inodes=2 none r && "$@"'
@@ -111,13 +111,21 @@ async def test_what_is_not_in_the_ledger_yet_is_not_passed_over(
 
 
 @pytest.mark.usefixtures("unsharing")
-@pytest.mark.parametrize("rows", [600, 5000])
-async def test_no_room_for_a_rehearsal(program: Program, tmp_path: Path, rows: int) -> None:
+@pytest.mark.parametrize(
+    ("rows", "size", "what"),
+    [
+        (10, "100k", "planning: the plan"),
+        (5000, "200k", "state.json: the rehearsal's library"),
+    ],
+)
+async def test_no_room_for_a_rehearsal(
+    program: Program, tmp_path: Path, rows: int, size: str, what: str
+) -> None:
     """For the library that it begins with, or not even for the plan: nothing is left of either."""
     write_table(tmp_path / "a.csv", persons(rows))
-    ended = await mounted(program, SMALL, "run", "a.csv", "--sandbox", "--run-dir", "r")
+    small = SMALL.format(size=size)
+    ended = await mounted(program, small, "run", "a.csv", "--sandbox", "--run-dir", "r")
     assert ended.code == 3, ended.err
-    what = "planning: the plan" if rows == 600 else "state.json: the rehearsal's library"
     assert f"{what} could not be written" in ended.err
     assert "make room or choose another place with --run-dir DIR, then start again" in ended.err
     assert ended.last_line == "nothing was sent"

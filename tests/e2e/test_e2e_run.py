@@ -167,3 +167,27 @@ async def test_the_other_signature_scheme(program: Program, tmp_path: Path) -> N
         assert ended.code == 0, ended.err
         assert judge(tmp_path / "r", pairs, service.journal.lines).counts == {"deleted": 15}
         assert len(service.entries) == 5
+
+
+async def test_a_report_in_columns_is_there_where_the_run_was_told_so(
+    program: Program, tmp_path: Path
+) -> None:
+    write_table(tmp_path / "a.csv", persons(3, 2))
+    ended = await program(
+        *("run", "a.csv", "--sandbox", "--yes", "--run-dir", "r", "--report-format", "parquet")
+    )
+    assert ended.code == 0, ended.err
+    written = tmp_path / "r" / "report" / "results.parquet"
+    first = written.read_bytes()
+    for arguments, is_there in (
+        (("report", "r"), True),
+        (("report", "r", "--report-format", "csv"), False),
+        (("verify", "r", "--self"), False),
+        (("resume", "r"), True),
+        (("resume", "r", "--report-format", "csv"), False),
+        (("report", "r"), True),
+        (("verify", "r", "--self"), True),
+    ):
+        ended = await program(*arguments)
+        assert (ended.code, written.exists()) == (0, is_there), (arguments, ended.err)
+    assert written.read_bytes() == first

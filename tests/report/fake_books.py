@@ -8,6 +8,7 @@ from typing import Any
 
 from worker.model import SourceSummary, StopReason, Verb
 from worker.report.aim import Aim
+from worker.report.batches import Batch
 from worker.report.conclusion import Conclusion, conclude
 from worker.report.interface import CallFigures, Line, RunHeader, Session, Verification
 from worker.report.statuses import Status
@@ -129,6 +130,6 @@ def concluded(books: FakeBooks) -> Conclusion:
     """What the books amount to, without writing a report."""
     aim = Aim.of(books.header().settings, books.sessions())
     counting = Counting(aim)
-    counting.add(list(books.lines()))
+    counting.add(Batch.of(books.lines()))
     tally = counting.tally(dict.fromkeys(Status, 0), len(books.given))
     return conclude(books, tally, aim)

@@ -12,6 +12,7 @@ import worker.cli
 from tests.report.fake_books import FakeBooks, concluded, line, outcomes, person_line
 from worker.green.codes import GATEWAY_CODES, SERVICE_CODES
 from worker.model import Kind, Outcome, StopReason
+from worker.report.batches import Batch
 from worker.report.causes import MOST_CAUSES, OTHER_CODES, PLACES_KEPT, Cause, Causes
 from worker.report.closing import MOST_CAUSES_SHOWN, last_line, summary_lines
 from worker.report.interface import Line
@@ -26,7 +27,7 @@ def causes(*lines: Line) -> tuple[Cause, ...]:
     counting = Causes(UNOBJECTIONABLE, remedy_for)
     # In batches, as a report reads them.
     for one in lines:
-        counting.add([one])
+        counting.add(Batch.of([one]))
     return counting.causes()
 
 

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import csv
+import io
+import json
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.report.cells import harmless, harmless_column
+from worker.report.cells import harmless
+from worker.report.columns import TextColumn, delimited, quoted
 
 
 @pytest.mark.parametrize(
@@ -35,12 +41,38 @@ from worker.report.cells import harmless, harmless_column
 )
 def test_what_a_cell_becomes(cell: str, shown: str) -> None:
     assert harmless(cell) == shown
-    assert list(harmless_column([cell, "x", cell])) == [shown, "x", shown]
+    assert list(TextColumn(["x", shown]).exact()) == ["x", quoted(shown)]
+    assert list(TextColumn([cell, "x", cell]).harmless()) == [quoted(shown), "x", quoted(shown)]
 
 
-@given(st.lists(st.text()))
-def test_a_column_is_its_cells_one_by_one(cells: list[str]) -> None:
-    assert list(harmless_column(cells)) == [harmless(cell) for cell in cells]
+CHARACTERS = st.characters(exclude_categories=["Cs"])
+
+
+@given(st.lists(st.tuples(st.text(CHARACTERS), st.text(',"\r\n =-\\a\u2028')), min_size=1))
+def test_columns_are_written_like_their_cells_one_by_one(rows: list[tuple[str, str]]) -> None:
+    columns = [TextColumn(column) for column in zip(*rows, strict=True)]
+    assert delimited(zip(*[x.exact() for x in columns], strict=True)).decode() == minimal(rows)
+    shown = [[harmless(cell) for cell in row] for row in rows]
+    assert delimited(zip(*[x.harmless() for x in columns], strict=True)).decode() == minimal(shown)
+    texts = zip(*[column.in_json() for column in columns], strict=True)
+    assert [tuple(json.loads(f'"{text}"') for text in row) for row in texts] == rows
+
+
+def minimal(rows: Iterable[Iterable[str]]) -> str:
+    """CSV as the standard library writes it, row by row."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n")  # quotes each of these two, in every version
+    lines = []
+    for row in rows:
+        text.seek(0)
+        text.truncate()
+        writer.writerow(row)
+        lines.append(text.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
+
+
+def test_no_rows_are_no_lines() -> None:
+    assert delimited([]) == b""
 
 
 @given(st.text())

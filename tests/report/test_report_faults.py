@@ -152,17 +152,15 @@ def test_a_limit_on_file_size_of_the_real_system(
     assert content(folder) == old
 
 
-def test_a_full_label_table_is_a_failed_report(
+def test_a_full_disk_under_the_labels_is_a_failed_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.report.labels._IN_MEMORY", 1)
-    monkeypatch.setattr(
-        "worker.report.labels._SCRATCH",
-        "CREATE TABLE label (name TEXT PRIMARY KEY, kinds INTEGER NOT NULL) STRICT;"
-        "PRAGMA max_page_count = 3; BEGIN;",
-    )
-    with pytest.raises(ReportFailed, match="full") as caught:
-        write_report(FakeBooks([line(n, label=f"{n}" * 90) for n in range(300)]), tmp_path / "r")
+    books = FakeBooks([line(n, label=f"{n}") for n in range(3)])
+    with Path("/dev/full").open("w+b") as full:
+        monkeypatch.setattr(ReportDirectory, "scratch", lambda self: full)
+        with pytest.raises(ReportFailed, match="No space left") as caught:
+            write_report(books, tmp_path / "r")
     assert "free some space" in caught.value.remedy
     assert content(tmp_path / "r") == {}
 
@@ -255,13 +253,14 @@ def test_a_second_writer_waits_for_the_first(tmp_path: Path) -> None:
     assert (folder / "results.csv").read_bytes().count(b"\n") == 3001
 
 
-BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "bench_report.py"
+ROOT = Path(__file__).parents[2]
+BENCHMARK = "tests.benchmarks.bench_report"
 
 
 def test_memory_stays_flat() -> None:
     def peak_mb(lines: int) -> float:
-        command = [sys.executable, str(BENCHMARK), "--json", "--lines", str(lines)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        command = [sys.executable, "-m", BENCHMARK, "--only", "report", "--lines", str(lines)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         return float(json.loads(done.stdout)["peak_mb"])
 
     assert peak_mb(150_000) - peak_mb(10) < 48

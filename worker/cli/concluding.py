@@ -46,15 +46,18 @@ class Work:
 
     stop: Stop | None = None
     """How it ended."""
-    sent_before: int | None = None
-    """Calls that had left before it; None where it makes none."""
+    attempts_before: int | None = None
+    """The number of the last attempt before it; None where it makes none."""
     idle: str = ""
     """Why it has sent nothing, in a clause, for where that is so."""
     seconds: float | None = None
     """What is left for the report."""
 
-    def last_line(self, conclusion: Conclusion, run_dir: Path, *, is_written: bool) -> str:
-        is_idle = self.sent_before is None or conclusion.calls_sent == self.sent_before
+    def last_line(
+        self, books: LedgerBooks, conclusion: Conclusion, run_dir: Path, *, is_written: bool
+    ) -> str:
+        before = self.attempts_before
+        is_idle = before is None or not books.has_sent_since(before)
         return last_line(
             conclusion,
             str(run_dir),
@@ -77,7 +80,7 @@ def conclude_run(run_dir: Path, settings: Settings, verb: Verb, *, json: bool, q
     After a signal the report gets what is left of ``grace_seconds``, or ``LEAST_REPORT_SECONDS``; then
     it is left to ``facepurge report``. The caller holds the run's lock.
     """
-    sessions, sent = _sessions(run_dir), _sent(run_dir)
+    sessions, attempts = _sessions(run_dir), _last_attempt(run_dir)
     with known(lambda: _note(run_dir, verb, sessions)):
         stop = asyncio.run(carry_out(run_dir, settings, verb, quiet=quiet))
         if stop.reason is StopReason.LEDGER:
@@ -87,7 +90,8 @@ def conclude_run(run_dir: Path, settings: Settings, verb: Verb, *, json: bool, q
             seconds = max(settings.grace_seconds - signalled[1], LEAST_REPORT_SECONDS)
         is_done = verb is Verb.RESUME and stop.reason is StopReason.FINISHED
         idle = "nothing was left to do" if is_done else ""
-        return report_run(run_dir, json=json, work=Work(stop, sent, idle, seconds))
+        work = Work(stop, attempts, idle, seconds)
+        return report_run(run_dir, json=json, report_format=settings.report_format, work=work)
 
 
 def _sessions(run_dir: Path) -> int | None:
@@ -102,16 +106,16 @@ def _sessions(run_dir: Path) -> int | None:
         return None
 
 
-def _sent(run_dir: Path) -> int | None:
-    """How many calls of the run have left so far; None for who knows."""
+def _last_attempt(run_dir: Path) -> int:
+    """The number of the last attempt of the run so far; that of none where nobody can tell."""
     try:
         books = LedgerBooks(open_ledger(run_dir, read_only=True, checked=True))
         try:
-            return sum(figures.sent for figures in books.call_figures())
+            return books.last_attempt()
         finally:
             books.close()
     except (FacepurgeError, apsw.Error):
-        return None
+        return 0
 
 
 def _note(run_dir: Path, verb: Verb, sessions_before: int | None) -> str:
@@ -137,12 +141,11 @@ def _again(run_dir: Path, verb: Verb) -> str:
 
 def _so_far(run_dir: Path) -> str:
     """How many faces are deleted by what the ledger says, where an error leaves no report to say it."""
-    sent = _sent(run_dir)
-    if not sent:
-        return _NOT_KNOWN if sent is None else NOTHING_SENT
     try:
         books = LedgerBooks(open_ledger(run_dir, read_only=True, checked=True))
         try:
+            if not books.has_sent_since(0):
+                return NOTHING_SENT
             rehearsal = "rehearsal: " if books.header().rehearsal else ""
             deleted = counted(books.tally().get(Outcome.DELETED, 0), "face")
             return f"{rehearsal}{deleted} deleted so far"
@@ -152,16 +155,25 @@ def _so_far(run_dir: Path) -> str:
         return _NOT_KNOWN
 
 
-def report_run(run_dir: Path, *, json: bool, work: Work = Work()) -> int:
-    """Write the report from the ledger and say what it amounts to; the run is locked."""
+def report_run(
+    run_dir: Path, *, json: bool, report_format: str | None = None, work: Work = Work()
+) -> int:
+    """Write the report from the ledger and say what it amounts to; the run is locked.
+
+    ``report_format`` is the setting of that name; None: as the run was told.
+    """
     with known(lambda: f"{_so_far(run_dir)}; {unwritten(quoted(run_dir))}"):
         books = LedgerBooks(open_ledger(run_dir, read_only=True, checked=True))
         try:
-            rows = books.header().rows + books.found_lines()
+            header = books.header()
+            rows = header.rows + books.found_lines()
             if rows >= _MANY_LINES:
                 get_log().info("writing the report", lines=rows)
             with _within(work.seconds):
-                report = write_report(books, run_dir / REPORT)
+                asked = report_format or header.settings["report_format"]
+                report = write_report(books, run_dir / REPORT, with_parquet=asked == "parquet")
+            conclusion = report.conclusion
+            last = work.last_line(books, conclusion, run_dir, is_written=True)
         except _OutOfTime:
             return _say_out_of_time(run_dir, work)
         except ReportFailed as failed:
@@ -169,8 +181,6 @@ def report_run(run_dir: Path, *, json: bool, work: Work = Work()) -> int:
             raise
         finally:
             books.close()
-    conclusion = report.conclusion
-    last = work.last_line(conclusion, run_dir, is_written=True)
     with known(last):
         _say(report.summary, summary_lines(conclusion, str(run_dir)), json=json)
         work.say_remedy()
@@ -203,7 +213,7 @@ def _say_unwritten(
         json=json,
     )
     work.say_remedy()
-    failed.add_note(work.last_line(conclusion, run_dir, is_written=False))
+    failed.add_note(work.last_line(books, conclusion, run_dir, is_written=False))
 
 
 def _say_out_of_time(run_dir: Path, work: Work) -> int:

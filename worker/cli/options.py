@@ -57,6 +57,7 @@ SETTING_OF: Final = MappingProxyType(
         "stop_file": "stop_file",
         "pause_file": "pause_file",
         "run_dir": "run_dir",
+        "report_format": "report_format",
         "log_format": "log_format",
     }
 )
@@ -86,7 +87,7 @@ def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
 source_options = _stack(
     _source(
         "--format",
-        type=click.Choice(["csv", "tsv", "jsonl", "ndjson", "json"]),
+        type=click.Choice(["csv", "tsv", "jsonl", "ndjson", "json", "parquet"]),
         help="What the sources hold, where the file's extension does not say.",
     ),
     _source(
@@ -327,6 +328,13 @@ run_dir_option = _general(
 )
 """``run_dir``."""
 
+report_format_option = _general(
+    "--report-format",
+    type=click.Choice(["csv", "parquet"]),
+    help="With parquet, results.parquet too; results.csv and results.jsonl are always written.",
+)
+"""``report_format``."""
+
 config_option = _general(
     "--config",
     type=Text("FILE"),
@@ -351,7 +359,9 @@ log_options = _stack(
 safety_options = _stack(confirmation_options, dry_run_option, plan_safety_options)
 """All of safety: what ``run`` takes."""
 
-general_options = _stack(config_option, run_dir_option, log_options, json_option)
+general_options = _stack(
+    config_option, run_dir_option, report_format_option, log_options, json_option
+)
 """All that is general: what ``run`` takes."""
 
 

@@ -9,22 +9,33 @@ import click
 
 from worker.cli import stderr
 from worker.cli.ending import NOTHING_SENT, known
-from worker.cli.options import json_option, log_options
+from worker.cli.options import json_option, log_options, report_format_option
 from worker.cli.verb import verb
 
 EXAMPLES = """\
 facepurge report runs/20261123T185054Z-3f9a1c
-facepurge report runs/20261123T185054Z-3f9a1c --json"""
+facepurge report runs/20261123T185054Z-3f9a1c --json
+facepurge report runs/20261123T185054Z-3f9a1c --report-format parquet"""
 
 
 @verb("report", examples=EXAMPLES)
 @click.argument("run_dir", metavar="RUN_DIR")
+@report_format_option
 @json_option
 @log_options
-def report(run_dir: str, *, json: bool, verbose: bool, quiet: bool, log_format: str | None) -> int:
+def report(
+    run_dir: str,
+    *,
+    report_format: str | None,
+    json: bool,
+    verbose: bool,
+    quiet: bool,
+    log_format: str | None,
+) -> int:
     """Write the report of the run in RUN_DIR again; the same ledger gives the same bytes.
 
-    Sends nothing. What a killed process left in flight is reported as unknown.
+    Sends nothing. What a killed process left in flight is reported as unknown. Without
+    --report-format there is a results.parquet where the run was told to write one, and otherwise none.
     """
     import asyncio  # noqa: PLC0415 (start-up: --help needs none of these)
     from pathlib import Path  # noqa: PLC0415
@@ -54,4 +65,4 @@ def report(run_dir: str, *, json: bool, verbose: bool, quiet: bool, log_format: 
             connection.close()
         note_death(directory)
         asyncio.run(close_left_behind(directory))
-        return report_run(directory, json=json)
+        return report_run(directory, json=json, report_format=report_format)

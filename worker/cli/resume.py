@@ -14,6 +14,7 @@ from worker.cli.options import (
     json_option,
     log_options,
     max_delete_option,
+    report_format_option,
     same_run_options,
     service_options,
 )
@@ -33,6 +34,7 @@ facepurge resume runs/20261123T185054Z-3f9a1c --confirm 4711 --rate 5"""
 @belt_options
 @service_options
 @config_option
+@report_format_option
 @log_options
 @json_option
 @click.pass_context

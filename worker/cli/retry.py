@@ -14,6 +14,7 @@ from worker.cli.options import (
     json_option,
     log_options,
     max_delete_option,
+    report_format_option,
     same_run_options,
     service_options,
 )
@@ -33,6 +34,7 @@ facepurge retry runs/20261123T185054Z-3f9a1c --confirm 12 --max-attempts 5"""
 @belt_options
 @service_options
 @config_option
+@report_format_option
 @log_options
 @json_option
 @click.pass_context
@@ -101,6 +103,9 @@ def retry(
                 )
         if not run.retried.calls:
             return report_run(
-                run.run_dir, json=json, work=Work(idle="nothing here can be tried again")
+                run.run_dir,
+                json=json,
+                report_format=settings.report_format,
+                work=Work(idle="nothing here can be tried again"),
             )
         return conclude_run(run.run_dir, settings, Verb.RETRY, json=json, quiet=quiet)

@@ -59,7 +59,8 @@ def run(
 ) -> int:
     """Delete the faces that SOURCE... names, and report what became of each.
 
-    SOURCE is a file, a glob, or - for standard input: csv, tsv, jsonl or json, also compressed.
+    SOURCE is a file, a glob, or - for standard input: csv, tsv, jsonl, json (also compressed) or
+    parquet; a folder of Parquet parts; and s3://BUCKET/KEY or oss://BUCKET/KEY with any of these.
     Whoever is to be forgotten altogether is named as such: "faces": "all" in JSON, --whole-persons.
     Nothing is sent before all of it was read and checked, the plan is on disk, and you said yes.
 

@@ -33,6 +33,7 @@ SESSION: Final = frozenset(
         "max_duration",
         "stop_file",
         "pause_file",
+        "report_format",
         "log_format",
     }
 )

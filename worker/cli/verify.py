@@ -13,6 +13,7 @@ from worker.cli.options import (
     json_option,
     log_options,
     looking_belt_options,
+    report_format_option,
     same_run_options,
     service_options,
 )
@@ -38,6 +39,7 @@ facepurge verify runs/20261123T185054Z-3f9a1c --self"""
 @looking_belt_options
 @service_options
 @config_option
+@report_format_option
 @log_options
 @json_option
 @click.pass_context

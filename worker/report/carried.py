@@ -1,4 +1,4 @@
-"""The input's other columns, on their way into CSV cells."""
+"""The input's other columns, on their way into the tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from worker.model import REMEDY_COLUMN, RESULT_COLUMNS
+from worker.report.batches import Batch
 from worker.report.cells import harmless
 
 _TAKEN = frozenset(
@@ -20,6 +21,7 @@ _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>u[dD][89a-fA-F]..)|.)", re.DOTALL
 )
 _TEXTS = msgspec.json.Decoder(dict[str, str])
+_MANY_TEXTS = msgspec.json.Decoder(list[dict[str, str]])
 _RAWS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
 
@@ -37,13 +39,42 @@ def carried_headers(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(headers)
 
 
-def carried_cells(carried: str, names: Sequence[str]) -> tuple[str, ...]:
-    """The values of ``names`` in one record's JSON object, ``""`` where it has none.
+class CarriedColumns:
+    """What records carry under ``names``, in a column for each of them.
 
-    Text is given as it is, anything else as the JSON text the record held.
+    Text is given as it is, anything else as the JSON text the record held; half of a surrogate pair
+    is spelled out.
     """
-    values = _values(carried) if carried else {}
-    return tuple([values.get(name, "") for name in names])
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = tuple(dict.fromkeys(names))
+        self.headers = carried_headers(self._names)
+        """What the columns are called in every table."""
+        self._open: dict[str, str] = {}
+
+    def of(self, batch: Batch, starts: Sequence[int]) -> list[list[str | None]]:
+        """A value for each line of ``batch``, None where its record has none of that name.
+
+        Its records begin at ``starts``; the first lines may be of one that began in the batch before.
+        """
+        if not self._names:
+            return []
+        records = _decoded([batch.carried[start] or "{}" for start in starts])
+        lines = records
+        if len(records) < len(batch.carried):
+            ends = [*starts, len(batch.carried)]
+            lines = [self._open] * ends[0]
+            for record, start, end in zip(records, starts, ends[1:], strict=True):
+                lines += [record] * (end - start)
+        self._open = lines[-1]
+        return [[line.get(name) for line in lines] for name in self._names]
+
+
+def _decoded(carried: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        return _MANY_TEXTS.decode("[" + ",".join(carried) + "]")
+    except msgspec.MsgspecError:
+        return [_values(one) for one in carried]
 
 
 def _values(carried: str) -> dict[str, str]:

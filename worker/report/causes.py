@@ -6,11 +6,13 @@ behind it; of rows that were never usable, the reason. Memory does not grow with
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
+from itertools import compress
 
 from worker.model import Outcome
-from worker.report.interface import Line
+from worker.report.batches import Batch
 from worker.report.remedies import Remedy
 
 PLACES_KEPT = 3
@@ -53,6 +55,11 @@ class _Entry:
     places: list[str] = field(default_factory=list)
     request_ids: list[str] = field(default_factory=list)
 
+    def lacks(self, *, names_requests: bool) -> bool:
+        return len(self.places) < PLACES_KEPT or (
+            names_requests and len(self.request_ids) < REQUEST_IDS_KEPT
+        )
+
 
 class Causes:
     """The causes of a report in the making."""
@@ -66,32 +73,59 @@ class Causes:
         self._objectionable = frozenset(x.value for x in Outcome if x not in unobjectionable)
         self._entries: dict[tuple[str, str], _Entry] = {}
 
-    def add(self, batch: Iterable[Line]) -> None:
+    def add(self, batch: Batch) -> None:
         """Count the lines of one batch."""
-        objectionable = self._objectionable
-        for line in batch:
-            if line.outcome in objectionable:
-                self._count(line)
+        if self._objectionable.isdisjoint(batch.outcomes):
+            return
+        chosen = [outcome in self._objectionable for outcome in batch.outcomes]
+        outcomes = [*compress(batch.outcomes, chosen)]
+        words = [
+            *map(_word, outcomes, compress(batch.codes, chosen), compress(batch.messages, chosen))
+        ]
+        faces = compress(map(bool, batch.face_ids), chosen)
+        repeated = compress(map(bool, batch.duplicates_of), chosen)
+        for (outcome, word, is_face, is_repeated), lines in Counter(
+            zip(outcomes, words, faces, repeated, strict=True)
+        ).items():
+            entry = self._entry(outcome, word)
+            entry.lines += lines
+            if not is_repeated:
+                if is_face:
+                    entry.faces += lines
+                elif outcome != Outcome.INVALID:
+                    entry.persons += lines
+        self._keep_first(
+            zip(
+                outcomes,
+                words,
+                compress(batch.sources, chosen),
+                compress(batch.lines, chosen),
+                compress(batch.request_ids, chosen),
+                strict=True,
+            ),
+            names_requests=any(batch.request_ids),
+        )
 
-    def _count(self, line: Line) -> None:
-        code = line.message if line.outcome == Outcome.INVALID else line.code
-        if line.outcome == Outcome.UNSENT and code in _OWN_WILL:
-            code = ""
-        entry = self._entries.get((line.outcome, code))
+    def _entry(self, outcome: str, word: str) -> _Entry:
+        entry = self._entries.get((outcome, word))
         if entry is None:
             if len(self._entries) >= MOST_CAUSES:
-                code = OTHER_CODES
-            entry = self._entries.setdefault((line.outcome, code), _Entry())
-        entry.lines += 1
-        if not line.duplicate_of:
-            if line.face_id:
-                entry.faces += 1
-            elif line.outcome != Outcome.INVALID:
-                entry.persons += 1
-        if len(entry.places) < PLACES_KEPT:
-            _keep(f"{line.source}:{line.line}", entry.places)
-        if line.request_id and len(entry.request_ids) < REQUEST_IDS_KEPT:
-            _keep(line.request_id, entry.request_ids)
+                word = OTHER_CODES
+            entry = self._entries.setdefault((outcome, word), _Entry())
+        return entry
+
+    def _keep_first(
+        self, lines: Iterable[tuple[str, str, str, int, str]], *, names_requests: bool
+    ) -> None:
+        """``lines``: outcome, word, source, line and request ID of each."""
+        if not any(entry.lacks(names_requests=names_requests) for entry in self._entries.values()):
+            return
+        for outcome, word, source, line, request_id in lines:
+            entry = self._entry(outcome, word)
+            if len(entry.places) < PLACES_KEPT:
+                _keep(f"{source}:{line}", entry.places)
+            if request_id and len(entry.request_ids) < REQUEST_IDS_KEPT:
+                _keep(request_id, entry.request_ids)
 
     def causes(self) -> tuple[Cause, ...]:
         """What was counted so far, what concerns most lines first."""
@@ -109,6 +143,13 @@ class Causes:
             for (outcome, code), entry in self._entries.items()
         ]
         return tuple(sorted(found, key=lambda cause: (-cause.lines, cause.outcome, cause.code)))
+
+
+def _word(outcome: str, code: str, message: str) -> str:
+    """What tells causes with the same outcome apart."""
+    if outcome == Outcome.INVALID:
+        return message
+    return "" if outcome == Outcome.UNSENT and code in _OWN_WILL else code
 
 
 def _keep(text: str, kept: list[str]) -> None:

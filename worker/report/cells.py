@@ -16,10 +16,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
 
-_SIGNS = frozenset("=+-@＝＋－＠")
-_SIGNS_AND_BLANKS = _SIGNS | frozenset(" \t\r\n")
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 _OWN_NAMES = re.compile(r"-(:[0-9]+)?")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
@@ -50,14 +47,3 @@ def harmless(cell: str) -> str:
     if _FORMULA.match(cell) and not _OWN_NAMES.fullmatch(cell):
         return "'" + shown
     return shown
-
-
-def harmless_column(cells: Sequence[str]) -> Iterable[str]:
-    """``harmless`` over a column; nearly free where nothing has to be changed."""
-    distinct = set(cells)
-    if _SIGNS_AND_BLANKS.isdisjoint({cell[:1] for cell in distinct}) and (
-        "".join(distinct).isprintable()
-    ):
-        return cells
-    changed = {cell: harmless(cell) for cell in distinct}
-    return [changed[cell] for cell in cells]

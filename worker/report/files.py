@@ -77,6 +77,9 @@ class ReportFile:
 class ReportDirectory:
     """The directory of a report, locked and 0700 while it is open as a context.
 
+    ``names`` are those of all files that it may hold: what is there under one that is not written
+    this time goes when the others are published.
+
     Raises ``ReportFailed`` where the directory or one of ``names`` is a link, or cannot be used.
     """
 
@@ -156,12 +159,20 @@ class ReportDirectory:
         with contextlib.suppress(OSError):
             self._remove(self._temporary(name))
 
+    def seal(self) -> list[FileEntry]:
+        """Every file that was begun so far, complete, in that order."""
+        return [file.seal() for file in self._files]
+
     def publish(self) -> None:
         """Give every sealed file its name, in the order in which they were begun.
 
         A signal in the middle of it would leave files of two reports side by side.
         """
         with disregarded():
+            # First of all: a file that is missing is noticed, one of another report is believed.
+            for name in set(self._names).difference(file.name for file in self._files):
+                with self.failing(name):
+                    self._remove(name)
             for file in self._files:
                 with self.failing(file.name):
                     os.rename(

@@ -6,64 +6,53 @@ readable face, or asks for a whole person, one of them has an empty ``face_id``.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import reduce
+from itertools import chain, pairwise, repeat
+from operator import or_
 from typing import IO, Self
 
-import msgspec
-
+from worker.report.columns import visible_json
 from worker.report.files import ReportFile
-from worker.report.interface import Line
+from worker.report.page import Page
 from worker.report.statuses import STATUSES, Kinds
-from worker.report.times import iso_utc
 
 _FACES_IN_MEMORY = 4096
 
-# Legal inside JSON text, but a terminal obeys some and `str.splitlines` breaks lines at others.
-_UNWANTED = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_FACE = (
+    '{"face_id":"',
+    '","outcome":"',
+    '","code":"',
+    '","message":"',
+    '","request_id":"',
+    '","attempts":',
+    ',"first_sent_at":',
+    ',"finished_at":',
+    ',"duplicate_of":"',
+    '"}',
+)
 
+_BEFORE_STATUS = ('{"job_id":"', '","source":"', '","line":', ',"person_id":"', '","status":"')
+
+_OTHER = int(Kinds.OTHER)
+_STATUS = tuple(status.value for status in STATUSES)
 
 Finished = tuple[str, int]
 """The label of a record that is complete, and the ``Kinds`` of outcome that its faces have."""
 
 
-class Face(msgspec.Struct, frozen=True):
-    """One face of a job, or what became of a whole person."""
-
-    face_id: str
-    """``""`` for a record without a readable face, and for the whole person."""
-    outcome: str
-    code: str
-    message: str
-    request_id: str
-    attempts: int
-    first_sent_at: str | None
-    finished_at: str | None
-    duplicate_of: str
-
-
-class Job(msgspec.Struct, frozen=True):
-    """One record of the input and what became of it."""
-
-    job_id: str
-    source: str
-    line: int
-    person_id: str
-    status: str
-    faces: list[Face]
-    carried: msgspec.Raw
-
-
 class _Record:
-    """A record whose lines are still coming."""
+    """A record whose lines may still be coming."""
 
-    __slots__ = ("faces", "first", "kinds", "spill")
+    __slots__ = ("before_status", "carried", "faces", "kinds", "label", "spill")
 
-    def __init__(self, first: Line) -> None:
-        self.first = first
+    def __init__(self, label: str, before_status: str, carried: str) -> None:
+        self.label = label
+        self.before_status = before_status
+        self.carried = carried
         self.kinds = int(Kinds.NOTHING)
-        self.faces: list[Face] = []
+        self.faces: list[str] = []
         self.spill: IO[bytes] | None = None
 
 
@@ -83,9 +72,7 @@ class Jobs:
         self._file = file
         self._scratch = scratch
         self._kind_of = kind_of
-        self._finished: list[Finished] = []
         self._record: _Record | None = None
-        self._ready: list[Job] = []
         self._spills = ExitStack()
 
     def __enter__(self) -> Self:
@@ -94,95 +81,117 @@ class Jobs:
     def __exit__(self, *_: object) -> None:
         self._spills.close()
 
-    def add(self, batch: Sequence[Line]) -> list[Finished]:
+    def add(self, page: Page) -> list[Finished]:
         """Take the next lines; every record that is whole now is written, and told."""
-        record = self._record
-        kind_of = self._kind_of
-        for line in batch:
-            if record is None or line.record_no != record.first.record_no:
-                if record is not None:
-                    self._close(record)
-                record = _Record(line)
-            record.kinds |= kind_of.get(line.outcome, Kinds.OTHER)
-            record.faces.append(
-                Face(
-                    line.face_id,
-                    line.outcome,
-                    line.code,
-                    line.message,
-                    line.request_id,
-                    line.attempts,
-                    None if line.first_sent_us is None else iso_utc(line.first_sent_us),
-                    None if line.finished_us is None else iso_utc(line.finished_us),
-                    line.duplicate_of,
+        starts = page.starts
+        kinds = [self._kind_of.get(outcome, _OTHER) for outcome in page.batch.outcomes]
+        faces = _faces(page)
+        if not starts:
+            self._go_on(faces, kinds)
+            return []
+        finished = []
+        if self._record is not None:
+            self._go_on(faces[: starts[0]], kinds[: starts[0]])
+            finished = self.end()
+        befores = _before_status(page)
+        carried = _objects([page.batch.carried[start] for start in starts])
+        # The last record of a page may go on in the next one, all others are whole.
+        first, last = starts[0], starts[-1]
+        unions, joined = kinds[first:last], faces[first:last]
+        if len(unions) >= len(starts):
+            unions = [_union(kinds[start:end]) for start, end in pairwise(starts)]
+            joined = [",".join(faces[start:end]) for start, end in pairwise(starts)]
+        if unions:
+            text = [
+                f'{before}{_STATUS[union]}","faces":[{those}],"carried":{others}}}\n'
+                for before, union, those, others in zip(
+                    befores, unions, joined, carried, strict=False
                 )
-            )
-            if len(record.faces) >= _FACES_IN_MEMORY:
-                self._spill(record)
-        self._record = record
-        return self._flush()
+            ]
+            self._file.write("".join(text).encode(), len(text))
+            labels = page.batch.labels
+            finished += zip([labels[start] for start in starts[:-1]], unions, strict=True)
+        self._record = _Record(page.batch.labels[last], befores[-1], carried[-1])
+        self._go_on(faces[last:], kinds[last:])
+        return finished
 
     def end(self) -> list[Finished]:
         """No line is to come: write and tell what is left."""
-        if self._record is not None:
-            self._close(self._record)
-            self._record = None
-        return self._flush()
-
-    def _close(self, record: _Record) -> None:
-        first = record.first
-        self._finished.append((first.label, record.kinds))
-        job = Job(
-            job_id=first.label,
-            source=first.source,
-            line=first.line,
-            person_id=first.person_id,
-            status=STATUSES[record.kinds],
-            faces=record.faces if record.spill is None else [],
-            carried=_one_line(first.carried),
-        )
+        record, self._record = self._record, None
+        if record is None:
+            return []
+        head = f'{record.before_status}{_STATUS[record.kinds]}","faces":['.encode()
+        tail = f'],"carried":{record.carried}}}\n'.encode()
         if record.spill is None:
-            self._ready.append(job)
-            return
-        self._write_ready()
-        self._spill(record)
-        # No text in a job can hold these bytes: quotes inside text are escaped.
-        head, tail = _encoded([job]).split(b',"faces":[]', 1)
-        self._file.write(head + b',"faces":[')
-        record.spill.seek(1)
-        while piece := record.spill.read(1024 * 1024):
-            self._file.write(piece)
-        self._file.write(b"]" + tail, 1)
-        self._spills.close()
+            self._file.write(head + ",".join(record.faces).encode() + tail, 1)
+        else:
+            self._spill(record)
+            self._file.write(head)
+            record.spill.seek(1)
+            while piece := record.spill.read(1024 * 1024):
+                self._file.write(piece)
+            self._file.write(tail, 1)
+            self._spills.close()
+        return [(record.label, record.kinds)]
+
+    def _go_on(self, faces: Sequence[str], kinds: Sequence[int]) -> None:
+        assert self._record is not None  # the first line of all begins a record
+        self._record.kinds |= _union(kinds)
+        self._record.faces += faces
+        if len(self._record.faces) >= _FACES_IN_MEMORY:
+            self._spill(self._record)
 
     def _spill(self, record: _Record) -> None:
         if record.spill is None:
             record.spill = self._spills.enter_context(self._scratch())
-        for face in record.faces:
-            record.spill.write(b"," + _encoded([face]).rstrip(b"\n"))
+        record.spill.write("".join(["," + face for face in record.faces]).encode())
         record.faces.clear()
 
-    def _flush(self) -> list[Finished]:
-        self._write_ready()
-        finished, self._finished = self._finished, []
-        return finished
 
-    def _write_ready(self) -> None:
-        if self._ready:
-            self._file.write(_encoded(self._ready), len(self._ready))
-            self._ready.clear()
+def _union(kinds: Iterable[int]) -> int:
+    return reduce(or_, kinds, int(Kinds.NOTHING))
 
 
-_encode_lines = msgspec.json.Encoder().encode_lines
+def _faces(page: Page) -> list[str]:
+    """The face of each line."""
+    return _filled(
+        _FACE,
+        page.face_ids.in_json(),
+        page.outcomes.in_json(),
+        page.codes.in_json(),
+        page.messages.in_json(),
+        page.request_ids.in_json(),
+        page.attempts,
+        _times(page.first_sent_at),
+        _times(page.finished_at),
+        page.duplicates_of.in_json(),
+    )
 
 
-def _one_line(carried: str) -> msgspec.Raw:
-    # A line break outside of JSON text is white space; inside it would be an escape.
-    return msgspec.Raw((carried or "{}").replace("\r", " ").replace("\n", " "))
+def _before_status(page: Page) -> list[str]:
+    """What comes before the status of each record that begins on ``page``."""
+    columns: list[Sequence[str]] = [
+        page.labels.in_json(),
+        page.sources.in_json(),
+        page.lines,
+        page.person_ids.in_json(),
+    ]
+    if len(page.starts) < len(page.lines):
+        columns = [[column[start] for start in page.starts] for column in columns]
+    return _filled(_BEFORE_STATUS, *columns)
 
 
-def _encoded(items: Sequence[Job | Face]) -> bytes:
-    encoded = _encode_lines(items)
-    if encoded.isascii() and b"\x7f" not in encoded:
-        return encoded
-    return _UNWANTED.sub(lambda found: f"\\u{ord(found[0]):04x}", encoded.decode()).encode()
+def _objects(carried: list[str]) -> list[str]:
+    if "" not in carried and "".join(carried).isprintable():
+        return carried
+    return [visible_json(one) or "{}" for one in carried]
+
+
+def _times(times: Sequence[str]) -> list[str]:
+    return [f'"{time}"' if time else "null" for time in times]
+
+
+def _filled(form: Sequence[str], *columns: Sequence[str]) -> list[str]:
+    """``form`` with a value of each column after each but the last of its pieces, line by line."""
+    parts = chain.from_iterable(zip(map(repeat, form), columns, strict=False))
+    return [*map("".join, zip(*parts, repeat(form[-1]), strict=False))]

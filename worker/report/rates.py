@@ -31,8 +31,9 @@ def measure(sent_times_us: Iterable[int], rate_per_second: float) -> Rate:
     steps on.
     """
     idle_us = int(max(IDLE_SECONDS, 3.0 / rate_per_second if rate_per_second > 0 else 0.0) * 1e6)
+    # The last calls, as many as there have been in any second so far.
     window: deque[int] = deque()
-    sent = most = steps = busy_us = 0
+    sent = steps = busy_us = 0
     previous: int | None = None
     for now in sent_times_us:
         sent += 1
@@ -41,12 +42,11 @@ def measure(sent_times_us: Iterable[int], rate_per_second: float) -> Rate:
             busy_us += now - previous
         previous = now
         window.append(now)
-        while window[0] <= now - _SECOND_US:
+        if now - window[0] >= _SECOND_US:
             window.popleft()
-        most = max(most, len(window))
     return Rate(
         sent=sent,
-        max_in_any_second=most,
+        max_in_any_second=len(window),
         busy_seconds=busy_us / 1e6,
         per_second=steps * 1e6 / busy_us if busy_us else None,
     )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from pathlib import Path
 
 from worker.errors import InputRefused, ReportFailed
 from worker.plan import Rejection
-from worker.report.cells import harmless_column
+from worker.report.columns import TextColumn, delimited
 from worker.report.files import ReportDirectory
 
 REJECTIONS = "rejected.csv"
@@ -48,8 +46,6 @@ def _write(rejections: Iterable[Rejection], folder: ReportDirectory) -> None:
 
 
 def _encoded(rejections: list[Rejection]) -> bytes:
-    text = io.StringIO(newline="")
-    places = harmless_column([rejection.place for rejection in rejections])
-    reasons = harmless_column([rejection.reason for rejection in rejections])
-    csv.writer(text, lineterminator="\n").writerows(zip(places, reasons, strict=True))
-    return text.getvalue().encode()
+    places = TextColumn([rejection.place for rejection in rejections])
+    reasons = TextColumn([rejection.reason for rejection in rejections])
+    return delimited(zip(places.harmless(), reasons.harmless(), strict=True))

@@ -7,24 +7,18 @@ them up; the faces that were found for them are there like any other.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import compress
 
 from worker.model import REMEDY_COLUMN, RESULT_COLUMNS, Outcome
 from worker.report.aim import Aim
-from worker.report.carried import carried_cells, carried_headers
-from worker.report.cells import harmless_column
+from worker.report.columns import TextColumn, delimited, quoted
 from worker.report.files import ReportFile
-from worker.report.interface import Line
-from worker.report.times import iso_utc
+from worker.report.page import Page
 
 _REJECTED = frozenset({Outcome.CONFLICT, Outcome.INVALID})
-_OUTCOME = RESULT_COLUMNS.index("outcome")
-_CODE = RESULT_COLUMNS.index("code")
-_OWN = len(RESULT_COLUMNS)
 
-Row = tuple[str | int, ...]
+Columns = list[Sequence[str]]
 
 
 class Tables:
@@ -38,7 +32,7 @@ class Tables:
         results: ReportFile,
         failures: ReportFile,
         rejected: ReportFile,
-        carried_columns: Iterable[str],
+        carried_headers: Sequence[str],
         aim: Aim,
     ) -> None:
         self._results = results
@@ -46,87 +40,52 @@ class Tables:
         self._rejected = rejected
         self._sendable_again = aim.sendable_again
         self._remedy = aim.remedy
-        self._names = tuple(dict.fromkeys(carried_columns))
-        self._record_no = -1
-        self._cells: tuple[str, ...] = ()
-        headers = carried_headers(self._names)
-        results.write(_encoded([(*RESULT_COLUMNS, *headers)]))
-        failures.write(_encoded([(*RESULT_COLUMNS, REMEDY_COLUMN, *headers)]))
-        rejected.write(_encoded([(*RESULT_COLUMNS, *headers)]))
+        headers = [quoted(header) for header in carried_headers]
+        results.write(delimited([[*RESULT_COLUMNS, *headers]]))
+        failures.write(delimited([[*RESULT_COLUMNS, REMEDY_COLUMN, *headers]]))
+        rejected.write(delimited([[*RESULT_COLUMNS, *headers]]))
 
-    def add(self, batch: Sequence[Line]) -> None:
-        """Write the lines of one batch to the tables in which they belong."""
-        rows = self._rows(batch)
-        self._results.write(_encoded(rows), len(rows))
-        sendable_again = self._sendable_again
-        again = [
-            (*row[:_OWN], self._remedy(line.outcome, line.code), *row[_OWN:])
-            for line, row in zip(batch, rows, strict=True)
-            if line.outcome in sendable_again and line.face_id
+    def add(self, page: Page, carried: Sequence[Sequence[str | None]]) -> None:
+        """Write the lines of a page, with what they carry, to the tables in which they belong."""
+        own: Columns = [
+            page.labels.harmless(),
+            page.sources.harmless(),
+            page.lines,
+            page.person_ids.exact(),
+            page.face_ids.exact(),
+            page.outcomes.harmless(),
+            page.codes.harmless(),
+            page.messages.harmless(),
+            page.request_ids.harmless(),
+            page.attempts,
+            page.first_sent_at,
+            page.finished_at,
+            page.duplicates_of.harmless(),
         ]
-        if again:
-            self._failures.write(_encoded(again), len(again))
-        never = [row for row in rows if row[_OUTCOME] in _REJECTED]
-        if never:
-            self._rejected.write(_encoded(never), len(never))
-
-    def _rows(self, batch: Sequence[Line]) -> list[Row]:
-        (
-            _,
-            labels,
-            sources,
-            numbers,
-            persons,
-            faces,
-            outcomes,
-            codes,
-            messages,
-            request_ids,
-            attempts,
-            first_sent,
-            finished,
-            duplicates,
-            _,
-        ) = zip(*batch, strict=True)
-        return list(
-            zip(
-                harmless_column(labels),
-                harmless_column(sources),
-                numbers,
-                persons,
-                faces,
-                harmless_column(outcomes),
-                harmless_column(codes),
-                harmless_column(messages),
-                harmless_column(request_ids),
-                attempts,
-                ["" if us is None else iso_utc(us) for us in first_sent],
-                ["" if us is None else iso_utc(us) for us in finished],
-                harmless_column(duplicates),
-                *map(harmless_column, self._carried(batch)),
-                strict=True,
+        others: Columns = [
+            TextColumn([value or "" for value in column]).harmless() for column in carried
+        ]
+        self._results.write(_rows([*own, *others]), len(page.lines))
+        batch = page.batch
+        occurring = set(batch.outcomes)
+        if not self._sendable_again.isdisjoint(occurring):
+            again = [
+                outcome in self._sendable_again and face != ""
+                for outcome, face in zip(batch.outcomes, batch.face_ids, strict=True)
+            ]
+            remedies = map(
+                self._remedy, compress(batch.outcomes, again), compress(batch.codes, again)
             )
-        )
-
-    def _carried(self, batch: Sequence[Line]) -> Iterable[tuple[str, ...]]:
-        if not self._names:
-            return ()
-        cells = []
-        for line in batch:
-            if line.record_no != self._record_no:
-                self._record_no = line.record_no
-                self._cells = carried_cells(line.carried, self._names)
-            cells.append(self._cells)
-        return zip(*cells, strict=True)
+            rows = _rows([*_chosen(own, again), [*remedies], *_chosen(others, again)])
+            self._failures.write(rows, sum(again))
+        if not _REJECTED.isdisjoint(occurring):
+            never = [outcome in _REJECTED for outcome in batch.outcomes]
+            self._rejected.write(_rows(_chosen([*own, *others], never)), sum(never))
 
 
-def _encoded(rows: Sequence[Sequence[object]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    encoded = text.getvalue()
-    if "\r" in encoded:
-        # Only an ID can hold one, and up to Python 3.12 the writer would not quote it for that.
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
-        encoded = text.getvalue()
-    return encoded.encode()
+def _rows(columns: Columns) -> bytes:
+    return delimited(zip(*columns, strict=True))
+
+
+def _chosen(columns: Columns, chosen: Sequence[bool]) -> Columns:
+    return [[*compress(column, chosen)] for column in columns]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from worker.erasure import NOT_REMOVED
 from worker.fold import REAPPEARED
 from worker.model import Outcome
 from worker.report.aim import Aim
+from worker.report.batches import Batch
 from worker.report.causes import Cause, Causes
-from worker.report.interface import Line
 from worker.report.remedies import Remedy
 from worker.report.statuses import STATUSES, Status
 
@@ -64,23 +64,30 @@ class Counting:
         self._causes = Causes(aim.wanted | {Outcome.HELD}, aim.remedy)
         self._failures = 0
 
-    def add(self, batch: Sequence[Line]) -> None:
+    def add(self, batch: Batch) -> None:
         """Count the lines of one batch."""
-        self._lines.update([line.outcome for line in batch])
-        sendable_again = self._sendable_again
-        again = [line for line in batch if line.outcome in sendable_again]
-        self._remedies.update([self._remedy(line.outcome, line.code) for line in again])
-        self._failures += sum(line.face_id != "" for line in again)
         self._causes.add(batch)
-        # A repeated line says what its first one says.
-        first = [line for line in batch if not line.duplicate_of]
-        self._faces.update([line.outcome for line in first if line.face_id])
-        self._whole_persons.update(
-            [line.outcome for line in first if not line.face_id and line.outcome != _INVALID]
+        kinds_of_lines = zip(
+            batch.outcomes,
+            batch.codes,
+            map(bool, batch.face_ids),
+            map(bool, batch.duplicates_of),
+            strict=True,
         )
-        self._present.update(
-            [(line.face_id != "", line.code) for line in first if line.outcome == _PRESENT]
-        )
+        for (outcome, code, is_face, is_repeated), lines in Counter(kinds_of_lines).items():
+            self._lines[outcome] += lines
+            if outcome in self._sendable_again:
+                self._remedies[self._remedy(outcome, code)] += lines
+                self._failures += lines if is_face else 0
+            # A repeated line says what its first one says.
+            if is_repeated:
+                continue
+            if is_face:
+                self._faces[outcome] += lines
+            elif outcome != _INVALID:
+                self._whole_persons[outcome] += lines
+            if outcome == _PRESENT:
+                self._present[is_face, code] += lines
 
     def add_jobs(self, records: Iterable[tuple[str, int]]) -> None:
         """Count complete records: each a label and the ``Kinds`` of its faces."""
