@@ -1,25 +1,25 @@
-"""How fast a report is written, and in how much memory.
+"""How fast a report is written, and in how much memory, against a plain ``csv.writer`` loop.
 
-``python tests/benchmarks/bench_report.py`` writes a report over a million generated lines and
-prints lines per second, the ratio to a plain ``csv.writer`` loop over the same lines in the same
-process, and the peak memory above that of a ten-line report. ``--lines N --json`` prints the
-figures of one report for a test to read.
+``python -m tests.benchmarks.bench_report`` writes the lines of generated books, a million or ``--lines N``
+(``--scale large``: ten million), in three ways: with nothing but ``csv.writer``, as a report (CSV and
+JSONL, labels, figures, digests), and as one with ``results.parquet``. Making up the lines is in all of them.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks.comparison import Contestant, compare
+from tests.benchmarks.measurement import Ended
+from tests.benchmarks.sitting import Sitting, parser
 from worker.model import Outcome, SourceSummary, StopReason, Verb
 from worker.report.interface import CallFigures, Line, RunHeader, Session, Verification
 from worker.report.writing import write_report
@@ -30,9 +30,13 @@ OUTCOMES = (Outcome.DELETED,) * 17 + (Outcome.REFUSED, Outcome.UNKNOWN, Outcome.
 
 @dataclass(frozen=True)
 class GeneratedBooks:
-    """Books of as many lines as wished, none of them held in memory."""
+    """Books of as many lines as wished, none of them held in memory.
+
+    Every record has a label of its own, and every line times of its own.
+    """
 
     count: int
+    faces_per_record: int = 1
 
     def header(self) -> RunHeader:
         return RunHeader(
@@ -61,11 +65,12 @@ class GeneratedBooks:
     def lines(self) -> Iterator[Line]:
         for number in range(self.count):
             outcome = OUTCOMES[number % 20]
+            record, face = divmod(number, self.faces_per_record)
             yield Line(
-                record_no=number,
-                label=f"job-{number * 2_654_435_761 % self.count}",
+                record_no=record,
+                label=f"job-{record * 2_654_435_761 % self.count}",
                 source="big.csv",
-                line=number + 2,
+                line=record + 2,
                 person_id=f"person-{number // 4}",
                 face_id=f"{31842550077981745 + number}",
                 outcome=outcome,
@@ -76,7 +81,7 @@ class GeneratedBooks:
                 first_sent_us=START_US + number * 12_500,
                 finished_us=START_US + number * 12_500 + 80_000,
                 duplicate_of="",
-                carried=f'{{"region":"eu-{number % 7}","note":"row {number}"}}',
+                carried="" if face else f'{{"region":"eu-{number % 7}","note":"row {number}"}}',
             )
 
     def found_lines(self) -> int:
@@ -95,53 +100,71 @@ class GeneratedBooks:
         return (START_US + call * 50_505 for call in range(self.count // 4))
 
 
-def plain_seconds(books: GeneratedBooks, path: Path) -> float:
-    """A bare ``csv.writer`` over the same lines: the yardstick."""
+QUESTION = "How long does a report take, and how much memory?"
+LINES = {"quick": 20_000, "small": 1_000_000, "large": 10_000_000}
+BUDGET_SECONDS = 600.0
+
+PLAIN = "csv.writer"
+REPORT = "report"
+PARQUET = "report with results.parquet"
+CONTESTANTS = (PLAIN, REPORT, PARQUET)
+
+
+def figures_of(contestant: str, books: GeneratedBooks, directory: Path) -> dict[str, float]:
+    """What one of ``CONTESTANTS`` took in this process, which does nothing else."""
     begin = time.perf_counter()
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows(books.lines())
-    return time.perf_counter() - begin
-
-
-def report_figures(count: int) -> dict[str, float]:
-    books = GeneratedBooks(count)
-    with tempfile.TemporaryDirectory() as scratch:
-        begin = time.perf_counter()
-        report = write_report(books, Path(scratch) / "report")
-        seconds = time.perf_counter() - begin
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        plain = plain_seconds(books, Path(scratch) / "plain.csv")
+    if contestant == PLAIN:
+        with (directory / "plain.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(books.lines())
+    else:
+        report = write_report(books, directory / "report", with_parquet=contestant == PARQUET)
+        assert report.conclusion.rows == report.conclusion.tally.written == books.count
     return {
-        "lines": report.conclusion.rows,
-        "exit_code": report.conclusion.exit_code,
-        "seconds": seconds,
-        "plain_seconds": plain,
-        "peak_mb": peak_mb,
+        "wall_seconds": time.perf_counter() - begin,
+        "cpu_seconds": time.process_time(),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 
-def in_own_process(count: int) -> dict[str, float]:
-    """The figures of a fresh process: peak memory never goes down again."""
-    command = [sys.executable, __file__, "--json", "--lines", str(count)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    figures: dict[str, float] = json.loads(output)
-    return figures
+def writes(contestant: str, lines: int, faces_per_record: int, directory: Path) -> Contestant:
+    """One of ``CONTESTANTS`` in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.bench_report", "--only", contestant]
+    command += ["--lines", str(lines), "--faces-per-record", str(faces_per_record)]
+
+    def check(ended: Ended) -> Mapping[str, float]:
+        return {"lines_per_second": lines / float(json.loads(ended.out)["wall_seconds"])}
+
+    return Contestant(contestant, [*command, "--directory", directory], check)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lines", type=int, default=1_000_000)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    if options.json:
-        sys.stdout.write(json.dumps(report_figures(options.lines)))
-        return
-    few, many = in_own_process(10), in_own_process(options.lines)
-    sys.stdout.write(
-        f"{many['lines']:,.0f} lines: {many['lines'] / many['seconds']:,.0f} lines/s,"
-        f" {many['seconds'] / many['plain_seconds']:.1f} times a plain csv.writer loop,"
-        f" {many['peak_mb'] - few['peak_mb']:.1f} MB above a ten-line report\n"
-    )
+    given = parser(__doc__)
+    given.add_argument("--lines", type=int)
+    given.add_argument("--faces-per-record", type=int, default=1)
+    given.add_argument("--directory", type=Path, help="where to write; the disk that is measured")
+    given.add_argument("--only", choices=CONTESTANTS, help="one of them, once, in this process")
+    options = given.parse_args()
+    lines = options.lines or LINES[options.scale]
+    with tempfile.TemporaryDirectory(dir=options.directory) as scratch:
+        if options.only:
+            books = GeneratedBooks(lines, options.faces_per_record)
+            print(json.dumps(figures_of(options.only, books, Path(scratch))))
+            return
+        with Sitting("report", QUESTION, options.json) as sitting:
+            for count in (10, lines):
+                sitting.add(
+                    compare(
+                        f"{count:,} lines",
+                        [
+                            writes(contestant, count, options.faces_per_record, Path(scratch))
+                            for contestant in CONTESTANTS
+                        ],
+                        baseline=PLAIN,
+                        rounds=options.rounds,
+                        budget_seconds=BUDGET_SECONDS,
+                        to_reach="CSV and JSONL in 180 s" if count >= 10_000_000 else "",
+                    )
+                )
 
 
 if __name__ == "__main__":

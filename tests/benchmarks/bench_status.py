@@ -1,133 +1,103 @@
-"""How long ``facepurge status`` takes on a large ledger, and what it costs the run beside it.
+"""How long ``facepurge status`` takes, and a resume to its first call, on a large ledger of which 97 % is done.
 
-To reach: 0.3 s at ten million planned calls, as at a few.
+``python -m tests.benchmarks.bench_status`` has a million calls in it, ``--scale large`` ten million; both are
+as fast on a thousand, if they only read what they need.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import subprocess
+import json
+import signal
 import sys
 import tempfile
-import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
-from worker.cli.standing import look
-from worker.ledger.database import FILE_NAME, create_draft, facts_seal, open_ledger
-from worker.ledger.journal import Ledger
-from worker.ledger.writer import ThreadWriter
-from worker.model import Verb
-from worker.orders import Condition, Pulse
+from tests.benchmarks import half_done
+from tests.benchmarks.agreeable_service import KEYS, AgreeableService
+from tests.benchmarks.comparison import Comparison, Contestant, Series, WrongAnswer, compare
+from tests.benchmarks.first_calls import interrupt
+from tests.benchmarks.measurement import MB, Ended, Measurement, measure
+from tests.benchmarks.sitting import Sitting, parser
 
-REPEATS = 9
-CALLS = int(os.environ.get("BENCH_CALLS", "1_000_000"))
+QUESTION: Final = "How long do status and resume take where most of a large run is done?"
 
-FILL = """
-WITH RECURSIVE n (i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n WHERE i < {last})
-INSERT INTO {table} SELECT {columns} FROM n
-"""
-TABLES = {
-    "row": "i, i, 0, i + 2, '', 'person' || i, printf('%013d', i), '', '', '', ''",
-    # Half of them are settled.
-    "call": "i, 'person' || i, 0, CASE WHEN i % 2 THEN 0 ELSE 2 END,"
-    " CASE WHEN i % 2 THEN 'delete' ELSE '' END, 0, randomblob(16)",
-    "face": "i, i, i, printf('%013d', i), NULL, CASE WHEN i % 2 THEN 'delete' ELSE '' END,"
-    " CASE WHEN i % 2 THEN 'unsent' ELSE 'deleted' END, '', 1, 1, NULL",
-}
-FACTS = {
-    "run_id": '"20261123T000000Z-abcdef"',
-    "program_version": '"0.0.0"',
-    "planned_us": "1",
-    "account": '"account"',
-    "endpoint": '"http://127.0.0.1"',
-    "rehearsal": "false",
-    "settings": '{"max_attempts": 3}',
-    "persons": str(CALLS),
-    "whole_persons": "0",
-    "faces": str(CALLS),
-    "calls": str(CALLS),
-    "repeats": "0",
-    "rows": str(CALLS),
-    "holds_sha256": '""',
-}
-
-PULSE = Pulse(Condition.RUNNING, "quota", "", 19.8, 19.8, 19.8, 19.8, 1, 1, None, 1, "here", 1)
+FEW_CALLS: Final = 1_000
+CALLS: Final = {"quick": 20_000, "small": 1_000_000, "large": 10_000_000}
+SHARE_DONE: Final = 0.97
+BARE: Final = "bare interpreter"
+PROGRAM: Final = (sys.executable, "-m", "worker")
+ROUNDS: Final = 5
 
 
-def planned(run_dir: Path, calls: int) -> None:
-    """A ledger of that many calls, half of them settled."""
-    connection = create_draft(run_dir / FILE_NAME)
-    connection.execute("BEGIN")
-    connection.execute("INSERT INTO source VALUES (0, 'a.csv', 'csv', '', 1, 1, 1, 0, '[]')")
-    for table, columns in TABLES.items():
-        connection.execute(FILL.format(table=table, columns=columns, last=calls - 1))
-    for outcome in ("unsent", "deleted"):
-        connection.execute("INSERT INTO tally VALUES (?, ?)", (outcome, calls // 2))
-    connection.executemany("INSERT INTO run VALUES (?, ?)", FACTS.items())
-    connection.execute("INSERT INTO run VALUES ('seal', ?)", (facts_seal(connection),))
-    connection.execute("COMMIT")
-    connection.close()
+def status_of(run_dir: Path, calls: int) -> Contestant:
+    done = int(calls * SHARE_DONE)
+
+    def check(ended: Ended) -> Mapping[str, float]:
+        outcomes = json.loads(ended.out)["outcomes"]
+        if (outcomes["deleted"], outcomes["unsent"]) != (done, calls - done):
+            raise WrongAnswer(f"{outcomes}, and {done} of {calls} are done")
+        return {"run_mb": sum(path.stat().st_size for path in run_dir.iterdir()) / MB}
+
+    return Contestant(f"{calls:,} calls", (*PROGRAM, "status", run_dir, "--json"), check)
 
 
-def best_seconds(run_dir: Path) -> tuple[float, float]:
-    """Best of several: the whole command, and the look alone."""
-    command, alone = [], []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "worker", "status", str(run_dir), "--json"],
-            check=True,
-            capture_output=True,
-        )
-        command.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        look(run_dir)
-        alone.append(time.perf_counter() - began)
-    return min(command), min(alone)
-
-
-async def commits_per_second(run_dir: Path, *, watched: bool) -> float:
-    """How fast the run's own writer is, with and without somebody who looks all the time."""
-    ledger = Ledger(open_ledger(run_dir, checked=True), ThreadWriter)
-    await ledger.begin_session(Verb.RUN, 1)
-    watcher = None
-    if watched:
-        script = (
-            "import sys, time\nfrom pathlib import Path\nfrom worker.cli.standing import look\n"
-            "while True: look(Path(sys.argv[1])); time.sleep(0.02)"
-        )
-        watcher = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(run_dir))
-        await asyncio.sleep(1)
-    began, commits = time.perf_counter(), 0
-    while time.perf_counter() - began < 3:
-        await ledger.beat(PULSE)
-        commits += 1
-    seconds = time.perf_counter() - began
-    if watcher is not None:
-        watcher.kill()
-        await watcher.wait()
-    await ledger.close()
-    return commits / seconds
+def resumed(
+    run_dir: Path, service: AgreeableService, environment: Mapping[str, str]
+) -> Measurement:
+    """To the first call of a resume, which is killed then; the next one settles what it left open."""
+    command = (*PROGRAM, "resume", run_dir, "--yes", "--quiet")
+    return interrupt(
+        command, service, environment, after_calls=1, signal_number=signal.SIGKILL
+    ).measurement
 
 
 def main() -> None:
-    for calls in (1_000, CALLS):
-        with tempfile.TemporaryDirectory() as directory:
-            run_dir = Path(directory)
-            began = time.perf_counter()
-            planned(run_dir, calls)
-            made = time.perf_counter() - began
-            size = (run_dir / FILE_NAME).stat().st_size / 1e6
-            command, alone = best_seconds(run_dir)
-            print(
-                f"{calls:>12,} calls ({size:,.0f} MB, made in {made:.1f} s): status {command:.3f} s,"
-                f" of which looking {alone * 1000:.1f} ms"
+    options = parser(__doc__)
+    options.add_argument("--calls", type=int, help="of the large ledger")
+    options.add_argument("--directory", type=Path, help="with room; default: where TMPDIR leads")
+    options.set_defaults(rounds=ROUNDS)
+    given = options.parse_args()
+    sizes = (FEW_CALLS, given.calls or CALLS[given.scale])
+    bare = Contestant(BARE, (sys.executable, "-c", "pass"))
+    with (
+        tempfile.TemporaryDirectory(dir=given.directory) as scratch,
+        Sitting("status", QUESTION, given.json) as sitting,
+        AgreeableService() as service,
+    ):
+        environment = {**KEYS, "XDG_STATE_HOME": scratch, "TMPDIR": scratch}
+        run_dirs = {calls: Path(scratch, f"calls{calls}") for calls in sizes}
+        for calls, run_dir in run_dirs.items():
+            half_done.make(run_dir, calls, int(calls * SHARE_DONE), service.url, environment)
+        statuses = [status_of(run_dir, calls) for calls, run_dir in run_dirs.items()]
+        sitting.add(
+            compare(
+                f"facepurge status, {SHARE_DONE:.0%} done",
+                [bare, *statuses],
+                baseline=BARE,
+                rounds=given.rounds,
+                to_reach="0.3 s at ten million calls, as at a few",
             )
-            for watched in (False, True):
-                speed = asyncio.run(commits_per_second(run_dir, watched=watched))
-                who = "while somebody looks 50 times a second" if watched else "by itself"
-                print(f"{'':>12} the run's writer makes {speed:,.0f} commits/s {who}")
+        )
+        bases: list[Measurement] = []
+        taken: dict[str, list[Measurement]] = {f"{calls:,} calls": [] for calls in sizes}
+        for _ in range(given.rounds):
+            bases.append(measure(bare.command).measurement)
+            for calls, run_dir in run_dirs.items():
+                taken[f"{calls:,} calls"].append(resumed(run_dir, service, environment))
+        sitting.add(
+            Comparison(
+                f"facepurge resume to its first call, {SHARE_DONE:.0%} done",
+                "wall_seconds",
+                BARE,
+                (
+                    Series(BARE, tuple(bases)),
+                    *(Series(name, tuple(measured)) for name, measured in taken.items()),
+                ),
+                "1 s at ten million calls",
+            )
+        )
 
 
 if __name__ == "__main__":

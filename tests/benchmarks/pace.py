@@ -1,6 +1,6 @@
 """Pacing, measured where it counts: arrival times in the log of a server on a real socket.
 
-Each series sends 1 200 calls (or ``--persons N``) to a sandbox process that allows 20 calls in any
+Each series sends 1 200 calls (``--short``: 300, or ``--persons N``) to a sandbox process that allows 20 calls in any
 sliding second and refuses the rest. A series passes when the server refused none, never saw more
 than 20 in a second, and each busy stretch used at least 98.5 % of 20 calls/s. Run it alone:
 ``make pace``.
@@ -32,6 +32,8 @@ from worker.pacing import Pacers
 from worker.sandbox.keys import SANDBOX_ACCESS_KEY_ID, SANDBOX_ACCESS_KEY_SECRET
 from worker.settings import Settings
 
+CALLS = 1200
+SHORT_CALLS = 300
 ALLOWED = 20
 SHARE = 0.985
 PAUSE_SECONDS = 5.0
@@ -163,6 +165,57 @@ async def waves(directory: Path, url: str, counts: Sequence[int]) -> None:
                 await pipeline_of(ledger, client, pacers).run()
 
 
+@dataclass(frozen=True)
+class Series:
+    """One way to send so many calls to a sandbox."""
+
+    name: str
+    options: Sequence[str]
+    """Of the sandbox."""
+    drive: Callable[[Path, Path, str], None]
+    """Sends them: in a directory, from a source, to a URL."""
+
+
+def all_series(count: int) -> list[Series]:
+    """Every series of ``count`` calls."""
+
+    def whole(directory: Path, source: Path, url: str) -> None:
+        program(directory, source, url, leave_alone)
+
+    def frozen(directory: Path, source: Path, url: str) -> None:
+        program(directory, source, url, partial(freeze, after_seconds=count / ALLOWED / 2))
+
+    def cold(directory: Path, _source: Path, url: str) -> None:
+        with patch("aiohttp.TCPConnector", ColdConnector):
+            asyncio.run(waves(directory, url, [count]))
+
+    def idle(directory: Path, _source: Path, url: str) -> None:
+        asyncio.run(waves(directory, url, [count // 2, count - count // 2]))
+
+    return [
+        Series("latency 50 ms", ("--latency", "fixed:0.05"), whole),
+        Series("latency 1 s", ("--latency", "fixed:1"), whole),
+        Series("latency log-normal", ("--latency", "lognormal:0.08:1.0"), whole),
+        Series("cold connections, 150 ms", ("--latency", "fixed:0.05"), cold),
+        Series("idle pause of 5 s", ("--latency", "fixed:0.05"), idle),
+        Series("stalled loop, 5 s", ("--latency", "fixed:0.05"), frozen),
+    ]
+
+
+def seen_of(series: Series, count: int) -> Seen:
+    """Send ``count`` calls; what the server saw."""
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        pairs = persons(count)
+        state = directory / "state.json"
+        state.write_text(json.dumps({"persons": {person: [face] for person, face in pairs}}))
+        source = directory / "faces.csv"
+        source.write_text("person_id,face_id\n" + "".join(f"{p},{f}\n" for p, f in pairs))
+        with sandbox(directory, state, *series.options) as url:
+            series.drive(directory, source, url)
+        return judge(directory / "log.jsonl")
+
+
 def measured(name: str, seen: Seen) -> bool:
     share = f"{min(seen.shares):.2%}" if seen.shares else "no busy stretch"
     print(
@@ -175,48 +228,20 @@ def measured(name: str, seen: Seen) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--persons", type=int, default=1200)
+    parser.add_argument("--persons", type=int, default=CALLS)
+    parser.add_argument(
+        "--short",
+        action="store_const",
+        dest="persons",
+        const=SHORT_CALLS,
+        help=f"{SHORT_CALLS} calls in each series",
+    )
     parser.add_argument("--only", default="", help="a part of the series' names")
     arguments = parser.parse_args()
     count: int = arguments.persons
-    middle = count / ALLOWED / 2
-
-    def whole(directory: Path, source: Path, url: str) -> None:
-        program(directory, source, url, leave_alone)
-
-    def frozen(directory: Path, source: Path, url: str) -> None:
-        program(directory, source, url, partial(freeze, after_seconds=middle))
-
-    def cold(directory: Path, _source: Path, url: str) -> None:
-        with patch("aiohttp.TCPConnector", ColdConnector):
-            asyncio.run(waves(directory, url, [count]))
-
-    def idle(directory: Path, _source: Path, url: str) -> None:
-        asyncio.run(waves(directory, url, [count // 2, count - count // 2]))
-
-    series: list[tuple[str, Sequence[str], Callable[[Path, Path, str], None]]] = [
-        ("latency 50 ms", ("--latency", "fixed:0.05"), whole),
-        ("latency 1 s", ("--latency", "fixed:1"), whole),
-        ("latency log-normal", ("--latency", "lognormal:0.08:1.0"), whole),
-        ("cold connections, 150 ms", ("--latency", "fixed:0.05"), cold),
-        ("idle pause of 5 s", ("--latency", "fixed:0.05"), idle),
-        ("stalled loop, 5 s", ("--latency", "fixed:0.05"), frozen),
-    ]
-    good = True
-    for name, options, drive in series:
-        if arguments.only not in name:
-            continue
-        with tempfile.TemporaryDirectory() as scratch:
-            directory = Path(scratch)
-            pairs = persons(count)
-            state = directory / "state.json"
-            state.write_text(json.dumps({"persons": {person: [face] for person, face in pairs}}))
-            source = directory / "faces.csv"
-            source.write_text("person_id,face_id\n" + "".join(f"{p},{f}\n" for p, f in pairs))
-            with sandbox(directory, state, *options) as url:
-                drive(directory, source, url)
-            good &= measured(name, judge(directory / "log.jsonl"))
-    return 0 if good else 1
+    chosen = [series for series in all_series(count) if arguments.only in series.name]
+    verdicts = [measured(series.name, seen_of(series, count)) for series in chosen]
+    return 0 if all(verdicts) else 1
 
 
 if __name__ == "__main__":
