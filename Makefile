@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage gates format lint types imports security audit lock pace simulate crash disk signals planted mutation bench clean
+.PHONY: help demo test coverage gates format lint types imports security audit lock pace simulate crash disk planning signals readers planted mutation bench bench-large bench-readme clean
 
 BIN := .venv/bin
 EDITION := pyproject.toml worker/__init__.py
@@ -19,7 +19,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 help: ## show these lines
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r t h; do printf '  make %-10s %s\n' "$$t" "$$h"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r t h; do printf '  make %-13s %s\n' "$$t" "$$h"; done
 
 demo: .venv/runtime.stamp ## rehearse a run of a few hundred faces against the built-in sandbox
 	$(BIN)/facepurge run configs/examples/retention.csv configs/examples/erasure-requests.jsonl --sandbox --yes
@@ -76,8 +76,14 @@ crash: .venv/dev.stamp ## campaign: die at every write, resume, judge (POINTS, S
 disk: .venv/dev.stamp ## campaign: full and failing disks under ledger, report and stdout (POINTS, SEED)
 	$(BIN)/python -m tests.campaigns.disk $(CHOSEN)
 
+planning: .venv/dev.stamp ## campaign: SIGKILL while planning, then start again (POINTS, SEED)
+	$(BIN)/python -m tests.campaigns.planning $(CHOSEN)
+
 signals: .venv/dev.stamp ## campaign: SIGTERM at random times (POINTS, SEED)
 	$(BIN)/python -m tests.campaigns.signals $(CHOSEN)
+
+readers: .venv/dev.stamp ## campaign: the readers against a plain second one, over generated files (FILES, SEED, SIZE)
+	$(BIN)/python -m tests.campaigns.readers $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE))
 
 planted: .venv/dev.stamp ## campaign: bugs put in on purpose, each caught by its tests (BUG)
 	$(BIN)/python -m tests.planted.campaign $(BUG)
@@ -85,8 +91,20 @@ planted: .venv/dev.stamp ## campaign: bugs put in on purpose, each caught by its
 mutation: .venv/dev.stamp ## campaign: mutants of what decides, nine in ten noticed (MODULE)
 	$(BIN)/python -m tests.mutation.campaign $(MODULE)
 
-bench: .venv/dev.stamp ## campaign: speed and memory of each part
-	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench" || exit 1; done
+# Some of the benchmarks, or each once: make bench ONLY='plan start' ROUNDS=1
+BENCH = $(BIN)/python -m tests.benchmarks.campaign $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+# Or everything in a few minutes, to see that it runs: make bench SCALE=quick
+SCALE ?= small
+
+bench: .venv/dev.stamp ## measure: ratios to baselines of the same run, 10 minutes (ONLY, ROUNDS, SCALE)
+	$(BENCH) --scale $(SCALE) --json build/bench/$(SCALE).json
+
+bench-large: .venv/dev.stamp ## measure: the same with 100 million rows, 40 minutes and 40 GB of disk (ONLY, ROUNDS)
+	$(BENCH) --scale large --json build/bench/large.json
+
+bench-readme: .venv/dev.stamp ## write what was measured last into README.md
+	$(BIN)/python -m tests.benchmarks.published README.md $(or $(RESULTS),$(wildcard build/bench/small.json build/bench/large.json))
 
 clean: ## remove what is not in the repository: environment, caches, rehearsals
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist

@@ -21,6 +21,8 @@ IDS = "tests/sources/test_sources_identifiers.py"
 OPENING = "tests/sources/test_sources_opening.py"
 COMPRESSION = "tests/sources/test_sources_compression.py"
 MEMORY = "tests/sources/test_sources_memory.py"
+PARQUET = "tests/sources/test_sources_parquet.py"
+REMOTE = "tests/sources/test_sources_remote.py"
 WRITING = "tests/report/test_report_writing.py"
 REPORT_FAULTS = "tests/report/test_report_faults.py"
 
@@ -120,7 +122,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     ),
     "a pair that is repeated, a million times: one call, flat memory, each row its outcome": (
         f"{INPUT}::test_very_many_repeats_are_one_call",
-        f"{INPUT}::test_a_million_repeats_are_planned_as_one_call_in_flat_memory",
+        f"{INPUT}::test_millions_of_repeats_are_planned_as_one_call_in_flat_memory",
     ),
     "a face under two persons: neither is sent": (
         f"{INPUT}::test_a_face_under_two_persons_is_never_sent",
@@ -141,6 +143,38 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "a compressed file that is cut": (
         f"{COMPRESSION}::test_cut_data_is_refused",
         f"{COMPRESSION}::test_data_cut_between_rows_is_refused",
+    ),
+    "Parquet that is cut, damaged or encrypted: refused with part and row group": (
+        f"{PARQUET}::test_a_file_that_is_cut_is_refused",
+        f"{PARQUET}::test_a_damaged_page_refuses_the_run",
+        f"{PARQUET}::test_a_page_with_another_checksum_refuses_the_run_and_names_the_row_group",
+        f"{PARQUET}::test_an_encrypted_file_is_refused",
+        f"{PARQUET}::test_a_file_that_changes_meanwhile_is_refused",
+        "tests/e2e/test_e2e_sources.py::test_a_damaged_part_stops_everything",
+    ),
+    "Parquet columns that are no IDs: floats, fractions, bytes": (
+        f"{PARQUET}::test_a_column_of_another_type_refuses_the_file",
+        f"{PARQUET}::test_a_list_of_doubles_refuses_the_file",
+        f"{PARQUET}::test_bytes_are_carried_nowhere",
+    ),
+    "a null or an empty list where faces belong: never all faces": (
+        f"{PARQUET}::test_nothing_where_a_face_belongs_never_means_all_faces",
+        f"{PARQUET}::test_null_and_empty_refuse_their_rows_only",
+    ),
+    "a Parquet bomb: one long text in a dictionary, and every row refers to it": (
+        f"{PARQUET}::test_a_bomb_of_one_dictionary_entry_is_stopped_in_flat_memory",
+        f"{PARQUET}::test_the_caps_hold",
+    ),
+    "a folder with more than Parquet parts, a table's folder with rows of yesterday": (
+        f"{PARQUET}::test_a_folder_that_holds_more_is_refused",
+    ),
+    "an object that is gone, denied, out of reach, cut, or changes meanwhile": (
+        f"{REMOTE}::test_what_is_not_there_is_refused",
+        f"{REMOTE}::test_a_refusal_is_told_without_the_secrets_in_it",
+        f"{REMOTE}::test_a_store_that_cannot_be_reached_is_refused",
+        f"{REMOTE}::test_a_connection_that_is_cut_never_ends_a_source",
+        f"{REMOTE}::test_an_object_that_changes_meanwhile_is_refused",
+        f"{REMOTE}::test_strange_urls_are_refused_and_their_secrets_not_repeated",
     ),
     "a directory, a socket, a device, a file that is not there or may not be read": (
         f"{INPUT}::test_every_source_that_is_no_file_of_jobs_is_refused",

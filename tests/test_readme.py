@@ -30,7 +30,7 @@ from worker.sandbox.faults import parse_rule
 from worker.sandbox.keys import SANDBOX_ACCESS_KEY_ID, SANDBOX_ACCESS_KEY_SECRET
 from worker.sandbox.latency import parse_latency
 from worker.settings import Settings
-from worker.sources.formats import COMPRESSIONS, FORMATS
+from worker.sources.formats import COMPRESSIONS, EXTENSIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -144,7 +144,7 @@ def test_the_outcomes_are_those_that_can_occur() -> None:
 
 def test_the_formats_are_those_that_are_read() -> None:
     extensions = {name.strip() for row in _table("Input").values() for name in row[0].split(",")}
-    assert {name.strip("`") for name in extensions} == {f".{name}" for name in FORMATS}
+    assert {name.strip("`") for name in extensions} == {f".{name}" for name in EXTENSIONS}
     for extension in COMPRESSIONS:
         assert f"`{extension}`" in _section("Input")
 
@@ -166,10 +166,10 @@ def test_the_words_of_the_report_are_the_reports() -> None:
 def test_the_targets_of_make_exist_and_all_are_named() -> None:
     lines = [*"".join(_blocks("sh") + _blocks("console")).splitlines(), *_spans()]
     typed = [
-        re.fullmatch(r"(?:\$ )?make ([a-z ]+?)(?: [A-Z]+=\d+)*(?: +#.*)?", line) for line in lines
+        re.fullmatch(r"(?:\$ )?make ([a-z -]+?)(?: [A-Z]+=\S+)*(?: +#.*)?", line) for line in lines
     ]
     named = {target for match in typed if match for target in match[1].split()}
-    assert named == set(re.findall(r"^([a-z]+):.* ## ", MAKEFILE, re.MULTILINE)) - {"help"}
+    assert named == set(re.findall(r"^([a-z-]+):.* ## ", MAKEFILE, re.MULTILINE)) - {"help"}
 
 
 def test_every_file_that_is_named_is_there() -> None:
