@@ -124,11 +124,17 @@ def _recognise(connection: apsw.Connection, path: Path, *, checked: bool) -> Non
         raise damaged(path, "the ledger is damaged (its run is not the one that was planned)")
     if checked:
         return
-    whole_bytes = connection.pragma("page_count") * connection.pragma("page_size")
-    if whole_bytes <= READ_AT_ONCE_BYTES:
+    if path.stat().st_size <= READ_AT_ONCE_BYTES:
         read_through(connection, path)
+    else:
+        _require_its_end(connection, path)
+
+
+def _require_its_end(connection: apsw.Connection, path: Path) -> None:
+    """Raise ``GateClosed`` where the file is shorter than it says; SQLite reads nothing as zeros."""
+    whole_bytes = connection.pragma("page_count") * connection.pragma("page_size")
     # Asked in this order: whoever takes the log away has made the file as long before.
-    elif not path.with_name(f"{FILE_NAME}-wal").exists() and path.stat().st_size < whole_bytes:
+    if not path.with_name(f"{FILE_NAME}-wal").exists() and path.stat().st_size < whole_bytes:
         raise damaged(path, "the ledger is damaged (a part of it is missing at its end)")
 
 
@@ -137,6 +143,7 @@ def read_through(connection: apsw.Connection, path: Path) -> None:
 
     The facts that were fixed with the plan must have been found to be those.
     """
+    _require_its_end(connection, path)
     (complaint,) = query(connection, "PRAGMA quick_check(1)").fetchone()
     if complaint != "ok":
         raise damaged(path, f"the ledger is damaged ({str(complaint).splitlines()[-1]})")
