@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import apsw
 import pytest
@@ -179,7 +180,10 @@ async def test_who_only_reads_a_run_that_died_writes_nothing(run_dir: Path) -> N
 
 
 async def test_a_run_that_is_being_planned_is_known_by_its_lock(
-    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await begun(run_dir)
     planned = tmp_path / "not yet"
@@ -199,7 +203,13 @@ async def test_a_run_that_is_being_planned_is_known_by_its_lock(
         assert (told["state"], told["run_dir"]) == ("planning", str(planned))
         assert set(told) == set(document(look(run_dir)))
 
-        with meanwhile(process.kill), pytest.raises(GateClosed):
+        def sleep(_: float) -> None:
+            process.kill()
+            process.wait()
+
+        # It dies between two looks, not while the first is still to come.
+        monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=sleep))
+        with pytest.raises(GateClosed):
             watching.watch(planned, json=False)
         said = capsys.readouterr().out.splitlines()
         assert len(said) == 1
