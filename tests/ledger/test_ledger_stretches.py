@@ -124,7 +124,7 @@ def test_entries_that_carry_much_fill_a_block_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that memory holds few of them at a time."""
-    monkeypatch.setattr(rowmap, "CARRIED_PER_BLOCK", 100)
+    monkeypatch.setattr(rowmap, "CHARACTERS_PER_BLOCK", 100)
     entries = [Entry(n, n + 2, "", "p", str(n), "", "", "x" * 40) for n in range(9)]
     draft_run(tmp_path / "run", [entries])
     connection = open_ledger(tmp_path / "run")

@@ -28,8 +28,8 @@ from worker.texts import Texts
 
 ROWS_PER_BLOCK = 8_192
 
-CARRIED_PER_BLOCK = 4 * 1024 * 1024
-"""Characters of other columns beyond which a block of single entries is full, too."""
+CHARACTERS_PER_BLOCK = 4 * 1024 * 1024
+"""Beyond which a block of single entries is full, too."""
 
 AMENDMENTS_PER_BLOCK = 8_192
 
@@ -106,7 +106,7 @@ class RowWriter:
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._pending: list[Row] = []
-        self._carried = 0
+        self._characters = 0
         self._packing: Ahead[tuple[int, int, int, bytes]] = Ahead()
         self.rows = 0
 
@@ -114,8 +114,9 @@ class RowWriter:
         """Append a row; its number is that of the rows before it."""
         self._pending.append(row)
         self.rows += 1
-        self._carried += len(row.carried)
-        if len(self._pending) >= ROWS_PER_BLOCK or self._carried >= CARRIED_PER_BLOCK:
+        texts = (row.label, row.person_id, row.face_id, row.reason, row.carried)
+        self._characters += sum(map(len, texts))
+        if len(self._pending) >= ROWS_PER_BLOCK or self._characters >= CHARACTERS_PER_BLOCK:
             self._flush()
 
     def add_stretch(self, record_no: int, source_no: int, stretch: Stretch) -> None:
@@ -161,7 +162,7 @@ class RowWriter:
         invalid = sum(row.fate == INVALID for row in self._pending)
         self._write(len(self._pending), columns, invalid=invalid)
         self._pending.clear()
-        self._carried = 0
+        self._characters = 0
 
     def _write(self, count: int, columns: dict[str, Column], *, invalid: int) -> None:
         first_row = self.rows
