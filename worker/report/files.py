@@ -147,18 +147,6 @@ class ReportDirectory:
         os.unlink(name, dir_fd=self._descriptor)
         return os.fdopen(descriptor, "w+b")
 
-    def scratch_path(self, name: str) -> str:
-        """The path of a new, empty file on the report's disk, until ``discard``."""
-        with self.failing(""):
-            self._remove(self._temporary(name))
-            os.close(self.create(name))
-        return str(self.path / self._temporary(name))
-
-    def discard(self, name: str) -> None:
-        """Remove what ``scratch_path`` gave."""
-        with contextlib.suppress(OSError):
-            self._remove(self._temporary(name))
-
     def seal(self) -> list[FileEntry]:
         """Every file that was begun so far, complete, in that order."""
         return [file.seal() for file in self._files]
