@@ -11,9 +11,10 @@ import pytest
 
 from tests.core.rig import RUN_ID, draft_run, rows
 from tests.ledger.errands import ALL_STEPS, Errands, World, request, unsynced_ledger
+from worker.errors import GateClosed
 from worker.fold import DEFAULT_RULES
 from worker.holds import Holds
-from worker.ledger import rowmap
+from worker.ledger import collation, rowmap
 from worker.ledger.books import LedgerBooks, Left
 from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
@@ -102,6 +103,16 @@ def test_a_repeated_row_carries_the_same_evidence(books: LedgerBooks) -> None:
     assert (first.first_sent_us, first.finished_us) == (15, 40)
     assert (repeat.first_sent_us, repeat.finished_us) == (15, 40)
     assert first.carried == '{"note":"=1"}'
+
+
+def test_a_face_that_is_gone_from_the_ledger_is_not_called_unsent(run_dir: Path) -> None:
+    connection = open_ledger(run_dir)
+    connection.execute("DELETE FROM face WHERE face_id = '002' AND outcome = 'deleted'")
+    assert connection.changes() == 1
+    books = LedgerBooks(connection)
+    with pytest.raises(GateClosed, match="a face is not where its row says"):
+        list(books.lines())
+    books.close()
 
 
 def test_a_row_that_was_not_sent_says_why(books: LedgerBooks) -> None:
@@ -352,7 +363,9 @@ def lines_peak(run_dir: Path, count: int) -> int:
 def test_lines_take_no_more_memory_where_there_are_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A block of either kind is in memory, whole: blocks of 500 faces, so that there are many of them.
     monkeypatch.setattr(rowmap, "ROWS_PER_BLOCK", 500)
+    monkeypatch.setattr(collation, "CALLS_PER_BLOCK", 25)
     few, many = lines_peak(tmp_path / "few", 2_000), lines_peak(tmp_path / "many", 12_000)
     assert many < 1.5 * few
 

@@ -225,31 +225,34 @@ def _astray(connection: apsw.Connection) -> GateClosed:
     return damaged(connection.filename, "the ledger is damaged (a face is not where its row says)")
 
 
-class _Ahead:
+class _Unbegun:
     """What the plan has beyond the calls that were begun."""
 
     def __init__(self, connection: apsw.Connection, run_id: str) -> None:
-        tape = Tape(connection, run_id)
-        (frontier,) = query(connection, FRONTIER).fetchone()
+        self._connection = connection
+        self._tape = Tape(connection, run_id)
+        (self._frontier,) = query(connection, FRONTIER).fetchone()
         begun_calls, begun_whole, begun_faces = query(
-            connection, BEGUN_AHEAD, (frontier,)
+            connection, BEGUN_AHEAD, (self._frontier,)
         ).fetchone()
-        begun = dict(query(connection, CALLS_AHEAD, (frontier,)).fetchall())
-        planned = tape.ahead(frontier)
+        planned = self._tape.ahead(self._frontier)
         self.calls = planned.calls - begun_calls
         self.faces = planned.faces - begun_faces
-        self.persons = planned.persons - (begun_whole or 0)
-        self.of = set[str]()
-        """Those of its persons of whom other calls may have been begun."""
+        self._persons = planned.persons - (begun_whole or 0)
+
+    def persons(self) -> tuple[int, set[str]]:
+        """How many its calls are about, and those of them of whom others may have been begun."""
+        begun = dict(query(self._connection, CALLS_AHEAD, (self._frontier,)).fetchall())
         some = {person_id: call_no for call_no, person_id in begun.items()}
-        following = tape.call(frontier)
+        following = self._tape.call(self._frontier)
         if following is not None and not following.whole:
-            some[following.person_id] = frontier
-        for person_id, call_no in some.items():
-            if any(n >= frontier and n not in begun for n in tape.calls_beside(call_no)):
-                self.of.add(person_id)
-            else:
-                self.persons -= 1
+            some[following.person_id] = self._frontier
+        shared = {
+            person_id
+            for person_id, call_no in some.items()
+            if any(n >= self._frontier and n not in begun for n in self._tape.calls_beside(call_no))
+        }
+        return self._persons - (len(some) - len(shared)), shared
 
 
 def _is_retried(retryable_codes: Container[str], outcome: str, code: str) -> bool:
@@ -325,6 +328,7 @@ class LedgerBooks:
         """Every line in input order; raises ``GateClosed`` where rows and faces do not fit."""
         names = self._source_names()
         standings = _InOrder(self._connection)
+        unbegun = 0
         for row, amendment in RowMap(self._connection).amended():
             _, record_no, source_no, number, label, person_id, face_id = row[:7]
             source = names[source_no]
@@ -346,6 +350,7 @@ class LedgerBooks:
                 continue
             found = standings.of(first_row, is_first=first_row == row.row_no)
             if not found:
+                unbegun += first_row == row.row_no
                 yield Line(*head, face_id, _UNSENT, "", "", "", 0, None, None, *tail)
             for _, its_id, was_found, *standing in found:
                 if its_id != face_id and not was_found:
@@ -353,6 +358,9 @@ class LedgerBooks:
                     raise _astray(self._connection)
                 yield Line._make((*head, its_id, *standing, *tail))
         standings.end()
+        if unbegun != _Unbegun(self._connection, self.value("run_id")).faces:
+            # What was deleted would be called unsent.
+            raise _astray(self._connection)
 
     def _source_names(self) -> dict[int, str]:
         return dict(query(self._connection, "SELECT source_no, name FROM source").fetchall())
@@ -420,8 +428,9 @@ class LedgerBooks:
         return self._left(LEFT_AND_RETRIED, partial(_is_retried, retryable_codes))
 
     def _left(self, of_calls: str, is_retried: Callable[[str, str], bool]) -> Left:
-        ahead = _Ahead(self._connection, self.value("run_id"))
-        faces, persons, calls = ahead.faces, ahead.persons, ahead.calls
+        unbegun = _Unbegun(self._connection, self.value("run_id"))
+        faces, calls = unbegun.faces, unbegun.calls
+        persons, shared = unbegun.persons()
         last_person = None
         rows = query(self._connection, of_calls)
         for (_, person_id, is_left, waits), group in groupby(rows, key=itemgetter(0, 1, 2, 3)):
@@ -433,7 +442,7 @@ class LedgerBooks:
             calls += bool(is_left) or is_sent
             if is_sent and person_id != last_person:
                 last_person = person_id
-                persons += person_id not in ahead.of
+                persons += person_id not in shared
         return Left(faces, persons, calls)
 
     def tally(self) -> dict[str, int]:

@@ -63,7 +63,7 @@ class PlannedCall(NamedTuple):
     """Whether no call behind it is about the same person."""
 
 
-class Ahead(NamedTuple):
+class Extent(NamedTuple):
     """What the calls from one on come to."""
 
     calls: int
@@ -203,14 +203,14 @@ class Tape:
         assert planned is not None  # the last call of the plan is the last of its person
         return planned
 
-    def ahead(self, call_no: int) -> Ahead:
+    def ahead(self, call_no: int) -> Extent:
         """What the calls from ``call_no`` on come to."""
         calls = self._calls_with(call_no)
         if calls is None:
-            return Ahead(0, 0, 0)
+            return Extent(0, 0, 0)
         rest = [calls.call(number) for number in range(call_no, calls.numbers.stop)]
         count, persons, faces = query(self._connection, AHEAD, (calls.numbers.stop,)).fetchone()
-        return Ahead(
+        return Extent(
             count + len(rest),
             persons + sum(call.is_last for call in rest),
             faces + sum(face.face_id != "" for call in rest for face in call.faces),
