@@ -90,7 +90,7 @@ def launch(specification: dict[str, object]) -> dict[str, object]:
     together = Together(pid)
     try:
         _, status, usage = os.wait4(pid, 0)
-    except BaseException:
+    except BaseException:  # whatever ends this one, a signal too, ends what it has started
         os.killpg(pid, signal.SIGKILL)
         raise
     wall_seconds = time.monotonic() - began

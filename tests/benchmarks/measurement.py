@@ -91,7 +91,7 @@ def measure(
         ) as launcher:
             try:
                 told, complaint = launcher.communicate()
-            except BaseException:
+            except BaseException:  # a Ctrl-C too must not leave a contestant behind
                 launcher.send_signal(signal.SIGTERM)
                 raise
         if launcher.returncode:

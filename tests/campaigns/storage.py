@@ -57,10 +57,10 @@ class _File(apsw.VFSFile):
             return self._cached.read(amount, offset)
         return super().xRead(amount, offset)
 
-    def xFileSize(self) -> int:  # noqa: N802
+    def xFileSize(self) -> int:  # noqa: N802 (SQLite's name)
         return super().xFileSize() if self._cached is None else len(self._cached.content)
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 (SQLite's name)
         def write() -> None:
             if self._cached is None:
                 super(_File, self).xWrite(data, offset)
@@ -71,7 +71,7 @@ class _File(apsw.VFSFile):
             Deed.WRITE, self._place, write, lambda code: _error(code, apsw.SQLITE_IOERR_WRITE)
         )
 
-    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802 (SQLite's name)
         def truncate() -> None:
             if self._cached is None:
                 super(_File, self).xTruncate(newsize)
@@ -85,7 +85,7 @@ class _File(apsw.VFSFile):
             lambda code: _error(code, apsw.SQLITE_IOERR_TRUNCATE),
         )
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
+    def xSync(self, flags: int) -> None:  # noqa: N802 (SQLite's name)
         page_cache = self._points.page_cache
 
         def sync() -> None:
@@ -112,7 +112,7 @@ class Storage(apsw.VFS):
         self._points = points
         super().__init__("struck", _BASE, makedefault=True)
 
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 (SQLite's name)
         path = name.filename() if isinstance(name, apsw.URIFilename) else name or ""
         if path and (Path(path).exists() or not flags[0] & apsw.SQLITE_OPEN_CREATE):
             return _File(name, flags, self._points)
@@ -123,7 +123,7 @@ class Storage(apsw.VFS):
             lambda code: apsw.CantOpenError("the disk has no room for a new file"),
         )
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802, FBT001
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802, FBT001 (SQLite's name)
         page_cache = self._points.page_cache
 
         def delete() -> None:
@@ -154,5 +154,5 @@ class _Connection(apsw.Connection):
 
 def strike_storage(points: Points) -> Storage:
     """All of SQLite in this process passes ``points`` as long as the result lives."""
-    apsw.Connection = _Connection  # type: ignore[misc]
+    apsw.Connection = _Connection  # type: ignore[misc]  # a class is no variable to mypy
     return Storage(points)

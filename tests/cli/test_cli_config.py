@@ -50,7 +50,9 @@ def shown(result: Result) -> dict[str, tuple[Any, str]]:
     assert result.exit_code == 0, result.output
     found = {}
     for line in result.stdout.splitlines():
-        setting, comment = re.fullmatch(r"(.+?) +# (.+)", line).groups()  # type: ignore[union-attr]
+        parts = re.fullmatch(r"(.+?) +# (.+)", line)
+        assert parts is not None, line
+        setting, comment = parts.groups()
         ((key, value),) = tomllib.loads(setting).items()
         found[key] = (value, comment)
     return found
