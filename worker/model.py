@@ -179,6 +179,14 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     nonce: str
 
 
+class Attempt(NamedTuple):
+    """A request that is in the ledger and may leave."""
+
+    seq: int
+    call: Call
+    request: Request
+
+
 class Waiting(NamedTuple):
     """What a call waits for after an attempt."""
 

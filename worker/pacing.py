@@ -69,12 +69,6 @@ def _limiter(rate_per_second: float) -> AsyncLimiter:
 _Caller: TypeAlias = asyncio.Task[object]
 
 
-def _current_task() -> _Caller:
-    task = asyncio.current_task()
-    assert task is not None
-    return task
-
-
 class Contact:
     """When the service last gave a complete answer, to whatever call of the run.
 
@@ -201,7 +195,7 @@ class Pacer:
         the rate fell a long way while the caller was on its way (``held``): then nothing may be
         sent.
         """
-        caller = _current_task()
+        caller = self._caller()
         self._note_approach(caller)
         self.line += 1
         try:
@@ -276,9 +270,15 @@ class Pacer:
             self._prober = None
             self._changed.set()
 
+    def _caller(self) -> _Caller:
+        # Of a loop that is known: to ask for the running one takes a system call each time.
+        task = asyncio.current_task(self._loop)
+        assert task is not None
+        return task
+
     def _leave_line(self) -> _Caller:
         """The calling task, of which nothing is known from here on but whether it probes."""
-        caller = _current_task()
+        caller = self._caller()
         self._approaching.pop(caller, None)
         self._recalled.discard(caller)
         self._out.discard(caller)
@@ -287,7 +287,7 @@ class Pacer:
     @property
     def on_its_way(self) -> bool:
         """Whether the calling task was cleared and has not departed: nothing of it was sent."""
-        return _current_task() in self._approaching
+        return self._caller() in self._approaching
 
     @property
     def out(self) -> int:

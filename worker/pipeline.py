@@ -1,4 +1,4 @@
-"""The whole flow of a run: claim, attempt record, limit, send, verdict, record.
+"""The whole flow of a run: an attempt in the ledger, limit, send, verdict, record.
 
 Identical loops work over the ledger, which is the only queue. Each bucket of the service's quota is
 a lane with loops of its own: deletions in one, lookups in another. Their number follows the latency:
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -23,7 +23,7 @@ from typing import Protocol
 from worker.clock import Clock
 from worker.departure import NotDeparted
 from worker.errors import FacepurgeError, LedgerDamaged, LedgerFailed, LimitReached
-from worker.model import Call, Evidence, Kind, Request, Step, StopReason, Waiting
+from worker.model import Attempt, Call, Evidence, Kind, Request, Step, StopReason, Waiting
 from worker.pacing import Pacer
 
 LONGEST_LINE = 4
@@ -66,18 +66,20 @@ BREAKER_MINIMUM = 50
 class Ledger(Protocol):
     """What the pipeline writes; every method is durable when it returns."""
 
-    async def claim(self, steps: Sequence[Step], now_us: int) -> Call | None:
-        """The next call that is due for one of ``steps``; None when there is none at present.
+    async def begin(
+        self, steps: Sequence[Step], now_us: int, prepare: Callable[[Call], Request]
+    ) -> Attempt | None:
+        """An attempt at the next call that is due for one of ``steps``; None for none at present.
 
-        Raises ``LedgerDamaged`` and ``LimitReached`` when nothing more may be claimed.
+        ``prepare`` makes its request; it may run on another thread. An attempt whose caller is
+        cancelled meanwhile counts as one that was not sent. Raises ``LedgerDamaged`` and
+        ``LimitReached`` when nothing more may be claimed.
         """
         ...
 
     async def due(self, steps: Sequence[Step], now_us: int) -> int | None:
         """When the next call that waits for one of ``steps`` may be claimed; None for none."""
         ...
-
-    async def open_attempt(self, request: Request, opened_us: int) -> int: ...
 
     async def record(self, attempt_seq: int, call: Call, evidence: Evidence) -> Waiting | None:
         """Write how it ended; returns what the call waits for now."""
@@ -88,7 +90,7 @@ class Service(Protocol):
     """The client of the service."""
 
     def prepare(self, call: Call) -> Request:
-        """The request for a call, with a nonce never used before."""
+        """The request for a call, with a nonce never used before; from any thread."""
         ...
 
     async def send(self, request: Request) -> Evidence:
@@ -363,10 +365,12 @@ class Pipeline:
                 await pacer.clearance()
                 if self._holds is not None:
                     await self._holds.check()
-                call = await self._ledger.claim(lane.steps, self._clock.now_us())
-                if call is None:
+                attempt = await self._ledger.begin(
+                    lane.steps, self._clock.now_us(), self._service.prepare
+                )
+                if attempt is None:
                     return
-                await self._attempt(lane, call)
+                await self._attempt(lane, attempt)
         except NotDeparted:
             if pacer.outage:
                 self._stop_for_outage()
@@ -381,10 +385,9 @@ class Pipeline:
         finally:
             pacer.withdraw()
 
-    async def _attempt(self, lane: Lane, call: Call) -> None:
+    async def _attempt(self, lane: Lane, attempt: Attempt) -> None:
         """Send a call once; whatever it waits for then, it waits for in the ledger."""
-        request = self._service.prepare(call)
-        attempt_seq = await self._ledger.open_attempt(request, self._clock.now_us())
+        attempt_seq, call, request = attempt
         lane.in_flight += 1
         try:
             evidence = await self._service.send(request)
@@ -406,7 +409,7 @@ class Pipeline:
             self._moved.set()
         self._log.attempt_ended(call, evidence)
         self._learn(lane.pacer, call, evidence)
-        if waiting is None:
+        if waiting is None and self._watches:
             await self._look(call)
 
     def _is_worked_on(self, step: Step) -> bool:

@@ -1,8 +1,8 @@
-"""Writes attempts for a while, so many at a time, and tells how many became durable in a second.
+"""Begins attempts for a while, so many at a time, and tells how many became durable in a second.
 
 ``python -m tests.benchmarks.attempts apsw|ledger|watched AT_ONCE SECONDS``. ``apsw`` is the yardstick: the
-same rows into the same table by a loop that does nothing else. ``ledger`` is the ledger of a run as the
-pipeline uses it, with its thread. ``watched`` is the same beside a process that looks at the run all the time.
+same rows into the same tables by a loop that does nothing else. ``ledger`` is the ledger of a run as the
+pipeline uses it, with its thread: it finds the next planned call, and claims it. ``watched`` is the same beside a process that looks at the run all the time.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from pathlib import Path
 import apsw
 
 from tests.core.rig import draft_run, opened_ledger, persons, rows
+from worker import ledger
 from worker.ledger.database import FILE_NAME
-from worker.model import Request, Step
+from worker.model import Call, Request, Step
 
-TABLE = """
-CREATE TABLE attempt (
-  seq INTEGER PRIMARY KEY, call_no INTEGER NOT NULL, operation TEXT NOT NULL, step TEXT NOT NULL,
-  nonce TEXT NOT NULL, body_sha256 TEXT NOT NULL, face_ids TEXT NOT NULL, opened_us INTEGER NOT NULL
-) STRICT;
-CREATE INDEX attempt_call ON attempt (call_no);
+SCHEMA = Path(ledger.__file__).with_name("schema.sql").read_text()
+INSERT_CALL = "INSERT INTO call VALUES (?, ?, 0, 1, 'delete', 0, ?)"
+INSERT_FACE = """
+INSERT INTO face (call_no, first_row, source_no, line, face_id, step, outcome, code, attempts)
+VALUES (?, ?, 0, ?, ?, 'delete', 'unsent', '', 0)
 """
-INSERT = "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_ATTEMPT = "INSERT INTO attempt VALUES (?, ?, 'DeleteFaces', 'delete', ?, ?, ?, ?)"
+MOVE_ON = "UPDATE frontier SET call_no = ?"
 
 WARMING_RECORDS = 15_000
 """As many as fill the write-ahead log once: a log that still grows takes several times as long to sync."""
@@ -48,11 +49,15 @@ while True:
 """
 
 
-def request(number: int) -> Request:
-    faces = tuple(f"{31842550077981745 + 5 * number + face}" for face in range(5))
-    body = json.dumps({"personId": f"person{number}", "faceIds": faces}).encode()
+MOST_A_SECOND = 60_000
+"""More than any machine makes durable one by one: so many calls are planned."""
+
+
+def prepare(call: Call) -> Request:
+    body = json.dumps({"personId": call.person_id, "faceIds": call.face_ids}).encode()
+    nonce = f"{call.call_no:032x}"
     return Request(
-        "DeleteFaces", Step.DELETE, number, f"person{number}", faces, body, f"{number:032x}"
+        "DeleteFaces", Step.DELETE, call.call_no, call.person_id, call.face_ids, body, nonce
     )
 
 
@@ -61,18 +66,20 @@ def by_apsw(directory: Path, at_once: int, seconds: float) -> float:
     connection = apsw.Connection(str(directory / FILE_NAME))
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(TABLE)
+    connection.execute(SCHEMA)
+    planned = persons(WARMING_RECORDS + round(MOST_A_SECOND * seconds))
 
     def commit(numbers: Iterable[int]) -> None:
         connection.execute("BEGIN IMMEDIATE")
         for number in numbers:
-            made = request(number)
+            person_id, face_id = planned[number]
+            made = prepare(Call(number, person_id, (face_id,), ()))
             digest = hashlib.sha256(made.body).hexdigest()
+            connection.execute(INSERT_CALL, (number, person_id, digest[:16].encode()))
+            connection.execute(INSERT_FACE, (number, number, number + 2, face_id))
             faces = json.dumps(made.face_ids)
-            connection.execute(
-                INSERT,
-                (number, number, made.operation, made.step, made.nonce, digest, faces, number),
-            )
+            connection.execute(INSERT_ATTEMPT, (number, number, made.nonce, digest, faces, number))
+        connection.execute(MOVE_ON, (number + 1,))
         connection.execute("COMMIT")
 
     commit(range(WARMING_RECORDS))
@@ -87,11 +94,11 @@ def by_apsw(directory: Path, at_once: int, seconds: float) -> float:
 
 async def by_ledger(run_dir: Path, at_once: int, seconds: float) -> float:
     """Records a second; so many callers wait at a time."""
-    async with opened_ledger(run_dir) as ledger:
+    async with opened_ledger(run_dir) as books:
 
         async def commit(numbers: Iterable[int]) -> None:
-            made = [request(number) for number in numbers]
-            await asyncio.gather(*(ledger.open_attempt(one, one.call_no) for one in made))
+            begun = (books.begin([Step.DELETE], number, prepare) for number in numbers)
+            assert None not in await asyncio.gather(*begun)
 
         await commit(range(WARMING_RECORDS))
         began, count = time.perf_counter(), 0
@@ -121,7 +128,7 @@ def main(who: str, at_once: int, seconds: float) -> float:
         directory = Path(scratch)
         if who == "apsw":
             return by_apsw(directory, at_once, seconds)
-        draft_run(directory, [rows(persons(1000))])
+        draft_run(directory, [rows(persons(WARMING_RECORDS + round(MOST_A_SECOND * seconds)))])
         if who == "watched":
             with watched(directory):
                 return asyncio.run(by_ledger(directory, at_once, seconds))

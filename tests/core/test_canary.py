@@ -16,12 +16,22 @@ from structlog.testing import capture_logs
 from tests.core.belted_run import AtWork, Session, outcomes, session
 from tests.core.rig import draft_run, persons, rows
 from tests.ledger.audit import rows as select
-from tests.ledger.errands import World, unsynced_ledger
+from tests.ledger.errands import World, begin, unsynced_ledger
 from worker.canary import MOST_STAGES, StageFailed, StagePassed, parse
 from worker.errors import UsageRefused
 from worker.ledger import journal
 from worker.ledger.database import open_ledger
-from worker.model import WANTED, Call, Evidence, Kind, Outcome, Request, Step, StopReason, Verb
+from worker.model import (
+    WANTED,
+    Attempt,
+    Evidence,
+    Kind,
+    Outcome,
+    Request,
+    Step,
+    StopReason,
+    Verb,
+)
 from worker.pipeline import Stop
 
 PASSED = "SELECT stage_no, persons, last_call_no, passed_us IS NOT NULL FROM canary ORDER BY 1"
@@ -446,29 +456,17 @@ def test_no_claim_ever_reaches_beyond_the_open_stage(
     async def main() -> None:
         async with unsynced_ledger(run_dir) as ledger:
             await ledger.begin_session(Verb.RUN, 1, canary=counts)
-            clock, nonce = 1, 0
+            clock = 1
             ends = iter([sum(counts[: n + 1]) for n in range(len(counts))])
             end = next(ends)
             steps = (Step.DELETE, Step.LOOKUP, Step.VERIFY)
             while (due := await ledger.due(steps, clock)) is not None:
                 clock = max(clock, due)
-                claimed: list[Call] = []
-                while call := await ledger.claim(steps, clock):
-                    claimed.append(call)
-                    assert owners[call.call_no] < end
-                for call in claimed:
-                    nonce += 1
-                    action = "DeleteFaces" if call.step is Step.DELETE else "GetPerson"
-                    asked = Request(
-                        action,
-                        call.step,
-                        call.call_no,
-                        call.person_id,
-                        call.face_ids,
-                        b"",
-                        f"{nonce}",
-                    )
-                    seq = await ledger.open_attempt(asked, clock)
+                attempts: list[Attempt] = []
+                while attempt := await begin(ledger, steps, clock):
+                    attempts.append(attempt)
+                    assert owners[attempt.call.call_no] < end
+                for seq, call, asked in attempts:
                     said = world.answer(asked)
                     clock += 1
                     ended = Evidence(said.kind, clock, clock - 1, code="200", listed=said.listed)
@@ -483,6 +481,18 @@ def test_no_claim_ever_reaches_beyond_the_open_stage(
             assert tally == {Outcome.DELETED: len(pairs)}
 
     asyncio.run(main())
+
+
+async def test_a_whole_person_beyond_the_stage_is_not_looked_up(tmp_path: Path) -> None:
+    """It was begun with the plan, and waits for nothing but the stage."""
+    draft_run(tmp_path, [rows([("first", "1"), ("second", "2"), ("whole", "")])])
+    async with unsynced_ledger(tmp_path) as ledger:
+        await ledger.begin_session(Verb.RUN, 1, canary=[1])
+        steps = (Step.LOOKUP, Step.DELETE)
+        first = await begin(ledger, steps, 1)
+        assert first is not None
+        assert first.call.person_id == "first"
+        assert await begin(ledger, steps, 1) is None
 
 
 @pytest.mark.parametrize("name", ["CLAIM_IN_STAGE", "NEXT_DUE_IN_STAGE"])

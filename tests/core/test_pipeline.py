@@ -32,7 +32,18 @@ from worker.ledger.database import FILE_NAME, open_ledger
 from worker.ledger.journal import Ledger
 from worker.ledger.unrolling import unrolled
 from worker.ledger.writer import InlineWriter
-from worker.model import Call, Entry, Evidence, Kind, Request, Step, StopReason, Verb, Waiting
+from worker.model import (
+    Attempt,
+    Call,
+    Entry,
+    Evidence,
+    Kind,
+    Request,
+    Step,
+    StopReason,
+    Verb,
+    Waiting,
+)
 from worker.pacing import Pacers
 from worker.pipeline import Breaker, Pipeline, Stop
 from worker.report.interface import Line
@@ -1305,19 +1316,19 @@ class Board:
         self.settled: dict[int, float] = {}
         self._attempts = itertools.count(1)
 
-    async def claim(self, steps: Sequence[Step], now_us: int) -> Call | None:
+    async def begin(
+        self, steps: Sequence[Step], now_us: int, prepare: Callable[[Call], Request]
+    ) -> Attempt | None:
         for step in steps:
             if self._waiting.get(step):
-                return self._waiting[step].pop(0)
+                call = self._waiting[step].pop(0)
+                return Attempt(next(self._attempts), call, prepare(call))
         return None
 
     async def due(self, steps: Sequence[Step], now_us: int) -> int | None:
         due = any(self._waiting.get(step) for step in steps)
         await asyncio.sleep(self._lag_seconds)
         return 0 if due else None
-
-    async def open_attempt(self, request: Request, opened_us: int) -> int:
-        return next(self._attempts)
 
     async def record(self, attempt_seq: int, call: Call, evidence: Evidence) -> Waiting | None:
         self.settled[call.call_no] = now()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.core.rig import RUN_ID
+from tests.ledger.errands import begin
 from worker.deadlines import Schedule, due_us
 from worker.errors import InputRefused
 from worker.holds import NO_HOLDS, Hold, Holds
@@ -59,7 +60,8 @@ async def calls(run_dir: Path) -> list[tuple[str, tuple[str, ...], tuple[str, ..
     connection = open_ledger(run_dir)
     ledger = Ledger(connection, InlineWriter)
     found = []
-    while call := await ledger.claim([Step.DELETE, Step.LOOKUP], 0):
+    while attempt := await begin(ledger, [Step.DELETE, Step.LOOKUP]):
+        call = attempt.call
         found.append((call.person_id, call.face_ids, call.places))
         connection.execute("UPDATE call SET state = 2 WHERE call_no = ?", (call.call_no,))
     await ledger.close()

@@ -15,12 +15,13 @@ import pytest
 
 from tests.core.rig import draft_run, opened_ledger
 from tests.invariants.rehearsal import SETTINGS, entries, opened, reseal, violations
+from tests.ledger.errands import begun as begun_attempt
 from tests.ledger.repacking import repack_plan
 from worker.holds import Holds
 from worker.invariants.checking import examine
 from worker.ledger.columns import Column, integers, numbers, packed, seal_of, unpacked
 from worker.ledger.database import query
-from worker.model import Entry, Step, Verb
+from worker.model import Entry, Verb
 
 Spoil = Callable[[apsw.Connection], object]
 
@@ -43,7 +44,7 @@ def _entries(wanted: list[tuple[str, str]]) -> list[Entry]:
 
 
 async def _begin(run_dir: Path, *, wholes: bool) -> None:
-    """Plan, claim two calls, and die."""
+    """Plan, begin two calls, and die."""
     facts = {"settings": msgspec.to_builtins(SETTINGS), "planned_us": FIRST_US}
     holds = Holds(frozenset({("held", "4")}), "0" * 64)
     wanted = [*WANTED, *(WHOLES if wholes else [])]
@@ -51,7 +52,7 @@ async def _begin(run_dir: Path, *, wholes: bool) -> None:
     async with opened_ledger(run_dir) as ledger:
         await ledger.begin_session(Verb.RUN, FIRST_US)
         for _ in range(2):
-            assert await ledger.claim([Step.DELETE], FIRST_US) is not None
+            await begun_attempt(ledger, now_us=FIRST_US)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,19 +171,22 @@ SPOILED: list[tuple[str, Spoil, set[str]]] = [
     ("a frontier beyond all calls", sql("UPDATE frontier SET call_no = 6"), {"L1", "T5"}),
     ("no frontier", sql("DELETE FROM frontier"), {"T5"}),
     ("a call that lost its rows",
-     sql("DELETE FROM face WHERE call_no = 0", "DELETE FROM call WHERE call_no = 0"), {"L1"}),
+     sql("DELETE FROM attempt", "DELETE FROM face WHERE call_no = 0", "DELETE FROM call WHERE call_no = 0"),
+     {"L1"}),
+    ("a call with an attempt that lost its rows",
+     sql("DELETE FROM face WHERE call_no = 0", "DELETE FROM call WHERE call_no = 0"), {"D1"}),
     ("an attempt of a call that nobody began",
-     sql("INSERT INTO attempt VALUES (1, 4, 'DeleteFaces', 'delete', '', '', '[\"7\"]', 1)"), {"D1"}),
+     sql("INSERT INTO attempt VALUES (9, 4, 'DeleteFaces', 'delete', '', '', '[\"7\"]', 1)"), {"D1"}),
     # Holds that come later.
     ("a hold that did not look ahead", sql("INSERT INTO hold VALUES ('last', '7')"), {"S2"}),
     ("a hold on a person that did not look ahead", sql("INSERT INTO hold VALUES ('large', '')"), {"S2"}),
     # What was begun is not what was planned.
     ("a call of another person",
-     sql("UPDATE call SET person_id = 'other' WHERE call_no = 0"), {"S1", "T4", "seal"}),
+     sql("UPDATE call SET person_id = 'other' WHERE call_no = 0"), {"D1", "S1", "T4", "seal"}),
     ("a call with another face",
      sql("UPDATE face SET face_id = '99' WHERE call_no = 0"), {"S1", "seal"}),
     ("a call with a face less",
-     sql("DELETE FROM face WHERE call_no = 1 AND face_id = '3'"), {"T4", "seal"}),
+     sql("DELETE FROM face WHERE call_no = 1 AND face_id = '3'"), {"S1", "T4", "seal"}),
     ("a call that is said to be whole",
      sql("UPDATE call SET whole = 1 WHERE call_no = 0"), {"S1", "seal"}),
     ("faces in another order",

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from worker.fold import DEFAULT_RULES, Rules
-from worker.green.operations import operation_of
+from worker.green.operations import body_of, operation_of
 from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
 from worker.ledger.writer import InlineWriter
-from worker.model import Call, Evidence, Kind, Request, Step, Waiting
+from worker.model import Attempt, Call, Evidence, Kind, Request, Step, Waiting
 
 ALL_STEPS = (Step.LOOKUP, Step.DELETE, Step.REMOVE, Step.VERIFY)
 LOOKING = (Step.LOOKUP, Step.VERIFY)
@@ -24,6 +24,35 @@ def request(call: Call, nonce: str = "n", body: bytes = b"{}") -> Request:
     """What a client would prepare for ``call``."""
     action = operation_of(call.step).action
     return Request(action, call.step, call.call_no, call.person_id, call.face_ids, body, nonce)
+
+
+_nonces = (f"{number:032x}" for number in itertools.count())
+
+
+def prepare(call: Call) -> Request:
+    """The request for ``call`` as the client prepares it."""
+    body = body_of(operation_of(call.step), call.person_id, call.face_ids)
+    return request(call, next(_nonces), body)
+
+
+async def begin(
+    ledger: Ledger, steps: Sequence[Step] = (Step.DELETE,), now_us: int = 0
+) -> Attempt | None:
+    """An attempt at the next call that is due; None for none."""
+    return await ledger.begin(steps, now_us, prepare)
+
+
+async def begun(ledger: Ledger, steps: Sequence[Step] = (Step.DELETE,), now_us: int = 0) -> Attempt:
+    """The same, where there is one."""
+    attempt = await begin(ledger, steps, now_us)
+    assert attempt is not None
+    return attempt
+
+
+async def put_back(ledger: Ledger, attempts: Iterable[Attempt]) -> None:
+    """End attempts as a run does that is stopped: none was sent, and their calls wait again."""
+    for attempt in attempts:
+        await ledger.record(attempt.seq, attempt.call, Evidence(Kind.NOT_SENT, 1, code="stopped"))
 
 
 @asynccontextmanager
@@ -97,11 +126,12 @@ class Errands:
 
     async def one(self, steps: Sequence[Step] = ALL_STEPS) -> tuple[Request, Waiting | None] | None:
         """The next call that is due now, and what it waits for afterwards; None for none."""
-        call = await self.ledger.claim(steps, self.now_us)
-        if call is None:
+        attempt = await self.ledger.begin(
+            steps, self.now_us, lambda call: request(call, next(self._nonces))
+        )
+        if attempt is None:
             return None
-        asked = request(call, next(self._nonces))
-        attempt_seq = await self.ledger.open_attempt(asked, self.now_us)
+        attempt_seq, call, asked = attempt
         self.sent.append(asked)
         evidence = self.answer(asked)
         sent_us = self.now_us

@@ -51,12 +51,11 @@ async def _steps(ledger: Ledger, tell: Tell) -> None:
     nonces = itertools.count()
 
     async def opened(step: Step = Step.DELETE, now_us: int = 0) -> tuple[Call, int]:
-        call = await ledger.claim([step], now_us)
-        assert call is not None
         nonce = f"n{next(nonces)}"
-        seq = await ledger.open_attempt(request(call, nonce), 10)
-        tell(f"opened {seq} {nonce}")
-        return call, seq
+        attempt = await ledger.begin([step], now_us, lambda call: request(call, nonce))
+        assert attempt is not None
+        tell(f"opened {attempt.seq} {nonce}")
+        return attempt.call, attempt.seq
 
     async def ended(call: Call, seq: int, kind: Kind) -> None:
         listed = call.face_ids if kind is Kind.LISTED else call.face_ids[:1]

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.core.rig import draft_run, rows
 from tests.ledger.audit import audit
 from tests.ledger.audit import rows as select
-from tests.ledger.errands import ALL_STEPS, request
+from tests.ledger.errands import ALL_STEPS, begin, begun
 from worker.canary import StagePassed, StageReachesOn
 from worker.errors import LimitReached
 from worker.fold import Rules
@@ -143,7 +143,6 @@ class LedgerAtWork(RuleBasedStateMachine):
         self.connection = open_ledger(self.run_dir)
         self.connection.execute("PRAGMA synchronous = OFF")
         self.ledger = self.runner.run(self._ledger())
-        self.claims: list[Call] = []
         self.in_flight: list[tuple[Call, int]] = []
         self.runner.run(self.ledger.close_open_attempts(self.now_us))
         assert not select(self.connection, "SELECT 1 FROM call WHERE state = 1")
@@ -164,13 +163,14 @@ class LedgerAtWork(RuleBasedStateMachine):
         due_us = self.runner.run(self.ledger.due(steps, self.now_us))
         expected = first_due(self.connection, steps, self.now_us)
         try:
-            call = self.runner.run(self.ledger.claim(steps, self.now_us))
+            attempt = self.runner.run(begin(self.ledger, steps, self.now_us))
         except LimitReached:
             assert self.limit
             return
+        call = None if attempt is None else attempt.call
         assert (call is not None) == (due_us is not None and due_us <= self.now_us)
         assert expected == (None if call is None else (call.step, call.call_no))
-        if call is None:
+        if attempt is None or call is None:
             return
         held = {(call.person_id, face_id) for face_id in ("", *call.face_ids)}
         if call.step is Step.DELETE:
@@ -179,15 +179,7 @@ class LedgerAtWork(RuleBasedStateMachine):
         if call.step is Step.REMOVE:
             assert self.fold_rules.delete_person
             assert call.person_id not in {person_id for person_id, _ in self.holds}
-        self.claims.append(call)
-
-    @precondition(lambda self: self.claims)
-    @rule()
-    def open_attempt(self) -> None:
-        call = self.claims.pop(0)
-        asked = request(call, str(next(self.nonces)))
-        seq = self.runner.run(self.ledger.open_attempt(asked, self.now_us))
-        self.in_flight.append((call, seq))
+        self.in_flight.append((call, attempt.seq))
 
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data(), code=st.sampled_from(["400", "403", "404"]))
@@ -231,14 +223,14 @@ class LedgerAtWork(RuleBasedStateMachine):
     def crash_and_resume(self) -> None:
         self._open(Verb.RESUME)
 
-    @precondition(lambda self: not self.claims and not self.in_flight)
+    @precondition(lambda self: not self.in_flight)
     @rule()
     def end_and_verify(self) -> None:
         end = self.ledger.end_session(self.now_us, StopReason.FINISHED, "", {})
         self.runner.run(end)
         self._begin(Verb.VERIFY)
 
-    @precondition(lambda self: not self.claims and not self.in_flight)
+    @precondition(lambda self: not self.in_flight)
     @rule()
     def try_again(self) -> None:
         """As the verb does: only a run that is finished has another round."""
@@ -248,9 +240,7 @@ class LedgerAtWork(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         """An obliging service answers everything, so that later rounds are reached at all."""
-        while self.in_flight or self.claims:
-            if self.claims:
-                self.open_attempt()
+        while self.in_flight:
             call, seq = self.in_flight.pop()
             self._answer(call, seq)
         for _ in range(200):
@@ -261,13 +251,10 @@ class LedgerAtWork(RuleBasedStateMachine):
                 return
             self.now_us = max(self.now_us, due_us)
             try:
-                call_or_none = self.runner.run(self.ledger.claim(ALL_STEPS, self.now_us))
+                attempt = self.runner.run(begun(self.ledger, ALL_STEPS, self.now_us))
             except LimitReached:
                 return
-            assert call_or_none is not None
-            asked = request(call_or_none, str(next(self.nonces)))
-            seq = self.runner.run(self.ledger.open_attempt(asked, self.now_us))
-            self._answer(call_or_none, seq)
+            self._answer(attempt.call, attempt.seq)
         raise AssertionError("it never ends")
 
     def _answer(self, call: Call, seq: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.core.rig import RUN_ID, draft_run, rows
-from tests.ledger.errands import ALL_STEPS, Errands, World, request, unsynced_ledger
+from tests.ledger.errands import ALL_STEPS, Errands, World, begun, unsynced_ledger
 from worker.errors import GateClosed
 from worker.fold import DEFAULT_RULES
 from worker.holds import Holds
@@ -45,10 +45,7 @@ SOURCES = [
 
 async def attempt(ledger: Ledger, evidence: Evidence) -> None:
     """The next deletion ends so."""
-    call = await ledger.claim((Step.DELETE,), 0)
-    assert call is not None
-    opened_us = evidence.ended_us - 9
-    seq = await ledger.open_attempt(request(call, f"n{opened_us}"), opened_us)
+    seq, call, _ = await begun(ledger, now_us=evidence.ended_us - 9)
     await ledger.record(seq, call, evidence)
 
 
@@ -61,9 +58,7 @@ async def run_dir(tmp_path: Path) -> Path:
         await attempt(ledger, Evidence(Kind.LISTED, 40, 35, 200, "200", "OK", "r2", ("001", "002")))
         await attempt(ledger, Evidence(Kind.NOT_SENT, 50, code="connect_failed", message="refused"))
         await attempt(ledger, Evidence(Kind.REFUSED, 60, 55, 200, "586", "no", "r3"))
-        eve = await ledger.claim((Step.DELETE,), 0)
-        assert eve is not None
-        await ledger.open_attempt(request(eve, "last"), 70)
+        await begun(ledger, now_us=70)
     return tmp_path
 
 

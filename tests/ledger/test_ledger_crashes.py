@@ -15,6 +15,7 @@ import pytest
 
 from tests.ledger.audit import audit, rows
 from tests.ledger.disk import disk
+from tests.ledger.errands import begin, begun
 from tests.ledger.scripted_run import LONG_AFTER_US, plan, script
 from worker.errors import FacepurgeError, GateClosed, LedgerFailed
 from worker.ledger.database import open_ledger
@@ -72,7 +73,8 @@ async def resumes(run_dir: Path, told: list[str]) -> int:
     with unrolled(connection):
         waiting = dict(rows(connection, WAITING_FACES))
     claimed: Counter[str] = Counter()
-    while call := await ledger.claim([Step.LOOKUP, Step.DELETE], LONG_AFTER_US):
+    while attempt := await begin(ledger, [Step.LOOKUP, Step.DELETE], LONG_AFTER_US):
+        call = attempt.call
         claimed[call.step] += len(call.face_ids)
         connection.execute("UPDATE call SET state = 2 WHERE call_no = ?", (call.call_no,))
     assert claimed == waiting
@@ -149,13 +151,13 @@ async def test_after_a_failed_write_nothing_is_claimed(tmp_path: Path) -> None:
 
     with disk(happens):
         ledger = Ledger(open_ledger(tmp_path), InlineWriter)
-        assert await ledger.claim([Step.DELETE], 0) is not None
+        await begun(ledger)
         broken = True
         with pytest.raises(LedgerFailed):
-            await ledger.claim([Step.DELETE], 0)
+            await begin(ledger)
         broken = False
         for attempt in (
-            ledger.claim([Step.DELETE], 0),
+            begin(ledger),
             ledger.tally(),
             ledger.begin_session(Verb.RUN, 1),
         ):

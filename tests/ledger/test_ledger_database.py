@@ -19,7 +19,7 @@ import pytest
 
 from tests.core.rig import RUN_ID, draft_run, lines, persons, rows
 from tests.ledger.audit import rows as select
-from tests.ledger.errands import request
+from tests.ledger.errands import begin, begun
 from tests.ledger.power import power_may_go
 from worker.errors import GateClosed, LedgerDamaged, LedgerFailed
 from worker.holds import Holds
@@ -29,7 +29,7 @@ from worker.ledger.columns import packed, unpacked
 from worker.ledger.database import FILE_NAME, SCHEMA_VERSION, open_ledger, require_ledger
 from worker.ledger.journal import Ledger
 from worker.ledger.writer import InlineWriter, ThreadWriter
-from worker.model import Call, Entry, Evidence, Kind, Step
+from worker.model import Entry, Evidence, Kind, Step
 
 PAIRS = persons(12, 3)
 
@@ -166,8 +166,8 @@ async def _claimed(run_dir: Path) -> list[tuple[str, str]]:
     try:
         await ledger.close_open_attempts(1)
         pairs = []
-        while call := await ledger.claim([Step.DELETE], 0):
-            pairs += [(call.person_id, face_id) for face_id in call.face_ids]
+        while attempt := await begin(ledger):
+            pairs += [(attempt.call.person_id, face_id) for face_id in attempt.call.face_ids]
         return pairs
     finally:
         await ledger.close()
@@ -274,7 +274,7 @@ async def test_a_row_that_names_another_face_is_refused_before_anything_is_said_
     entries = rows([("p", "1"), ("p", "2"), ("p", "1"), ("q", "3")])
     draft_run(tmp_path, [[*entries, Entry(4, 6, "", "r", "", "empty face", "", "")]])
     ledger = Ledger(open_ledger(tmp_path), InlineWriter)
-    assert await ledger.claim([Step.DELETE], 0) is not None
+    await begun(ledger)
     await ledger.close()
     assert len(lines(tmp_path)) == 5
     connection = open_ledger(tmp_path)
@@ -395,29 +395,22 @@ def test_a_frontier_beyond_what_was_begun_is_refused(blocks: Path, call_no: int)
 async def test_blocks_that_change_while_a_run_is_at_work_send_nothing(blocks: Path) -> None:
     """What is in flight is recorded all the same, and holds reach what can still be read."""
     ledger = Ledger(open_ledger(blocks), InlineWriter)
-    first, _ = await claimed(ledger), await claimed(ledger)
-    seq = await ledger.open_attempt(request(first), 1)
+    (seq, first, _), _ = await begun(ledger), await begun(ledger)
     with spoiled(blocks) as connection:
         (sound,) = select(connection, "SELECT data FROM plan_block WHERE first_call_no = 2")
         connection.execute("UPDATE plan_block SET data = x'00' WHERE first_call_no = 2")
     for _ in range(2):
         assert await ledger.due([Step.DELETE], 0) == 0
         with pytest.raises(LedgerDamaged, match="its calls from 2 on are not what was planned"):
-            await ledger.claim([Step.DELETE], 0)
+            await begin(ledger)
     with pytest.raises(LedgerDamaged):
         await ledger.hold(frozenset({(first.person_id, ""), ("q", "")}))
     assert (await ledger.tally())["held"] == 1
     with spoiled(blocks) as connection:
         connection.execute("UPDATE plan_block SET data = ? WHERE first_call_no = 2", sound)
     with pytest.raises(LedgerDamaged):
-        await ledger.claim([Step.DELETE], 0)
+        await begin(ledger)
     await ledger.record(seq, first, Evidence(Kind.LISTED, 2, 1, listed=first.face_ids))
     assert (await ledger.tally())["deleted"] == len(first.face_ids)
     await ledger.close()
     open_ledger(blocks).close()
-
-
-async def claimed(ledger: Ledger) -> Call:
-    call = await ledger.claim([Step.DELETE], 0)
-    assert call is not None
-    return call

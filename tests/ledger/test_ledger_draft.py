@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.core.rig import RUN_ID, draft_run, lines, persons, rows
+from tests.ledger.errands import begin
 from worker.cli.run_directory import make_run_directory
 from worker.errors import GateClosed
 from worker.holds import NO_HOLDS, Hold, Holds
@@ -98,7 +99,8 @@ async def claims(run_dir: Path) -> list[tuple[str, list[str]]]:
     connection = open_ledger(run_dir)
     ledger = Ledger(connection, InlineWriter)
     claimed: list[Call] = []
-    while call := await ledger.claim([Step.DELETE, Step.LOOKUP], 0):
+    while attempt := await begin(ledger, [Step.DELETE, Step.LOOKUP]):
+        call = attempt.call
         assert (call.step is Step.LOOKUP) == (not call.face_ids)
         assert call.whole or call.face_ids
         claimed.append(call)

@@ -9,13 +9,13 @@ import apsw
 import pytest
 
 from tests.core.rig import draft_run, opened_ledger, rows
-from tests.ledger.errands import request
+from tests.ledger.errands import begin, begun, put_back
 from worker.errors import LedgerDamaged
 from worker.invariants.checking import check
 from worker.ledger.books import LedgerBooks, Left
 from worker.ledger.database import FILE_NAME, open_ledger
 from worker.ledger.journal import Ledger
-from worker.model import Evidence, Kind, Step, Verb
+from worker.model import Attempt, Evidence, Kind, Step, Verb
 
 PERSONS = [("a", "1"), ("b", "2"), ("c", "3"), ("c", "4"), ("d", "5"), ("e", "6")]
 
@@ -28,10 +28,11 @@ def run_dir(tmp_path: Path) -> Path:
 
 async def claimed(ledger: Ledger, count: int = 100) -> list[str]:
     """The persons of so many calls, or of all that are left, in the order of their claims."""
-    persons: list[str] = []
-    while len(persons) < count and (call := await ledger.claim([Step.DELETE], 1)) is not None:
-        persons.append(call.person_id)
-    return persons
+    attempts: list[Attempt] = []
+    while len(attempts) < count and (attempt := await begin(ledger, now_us=1)) is not None:
+        attempts.append(attempt)
+    await put_back(ledger, attempts)
+    return [attempt.call.person_id for attempt in attempts]
 
 
 def judged(run_dir: Path) -> list[str]:
@@ -47,7 +48,7 @@ def left(run_dir: Path) -> Left:
         books.close()
 
 
-async def test_what_was_begun_when_a_process_died_comes_again_once_and_the_rest_after_it(
+async def test_what_was_begun_and_not_sent_comes_again_once_and_the_rest_after_it(
     run_dir: Path,
 ) -> None:
     async with opened_ledger(run_dir) as ledger:
@@ -99,7 +100,7 @@ async def test_a_plan_that_was_changed_under_a_run_at_work_is_not_carried_out(
         with closing(apsw.Connection(str(run_dir / FILE_NAME))) as connection:
             connection.execute("UPDATE plan_block SET data = CAST(data || x'00' AS BLOB)")
         with pytest.raises(LedgerDamaged, match="its calls from 0 on are not what was planned"):
-            await ledger.claim([Step.DELETE], 1)
+            await begin(ledger)
         # Others can still be recorded.
         assert await ledger.tally() == {"unsent": 6}
 
@@ -120,11 +121,9 @@ async def test_a_face_that_is_found_under_somebody_else_is_taken_out_ahead(
     draft_run(tmp_path, [rows([("a", ""), ("b", "1"), ("c", "2")])])
     async with opened_ledger(tmp_path) as ledger:
         await ledger.begin_session(Verb.RUN, 1)
-        look = await ledger.claim([Step.LOOKUP], 1)
-        assert look is not None
-        attempt_seq = await ledger.open_attempt(request(look, "0" * 32), 1)
+        attempt_seq, look, _ = await begun(ledger, [Step.LOOKUP])
         shown = Evidence(Kind.SHOWN, 2, 1, code="200", listed=("1", "9"))
         await ledger.record(attempt_seq, look, shown)
         assert await claimed(ledger, 1) == ["a"]
         assert await ledger.tally() == {"unsent": 3, "conflict": 2}
-        assert await claimed(ledger) == ["c"]
+        assert await claimed(ledger) == ["a", "c"]

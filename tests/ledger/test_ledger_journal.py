@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -14,7 +15,7 @@ import pytest
 
 from tests.core.rig import draft_run, opened_ledger, persons, rows
 from tests.ledger.audit import rows as select
-from tests.ledger.errands import request
+from tests.ledger.errands import begin, begun, put_back, request
 from worker.errors import LedgerFailed
 from worker.fold import DEFAULT_RULES
 from worker.ledger import collation
@@ -23,7 +24,7 @@ from worker.ledger.database import FILE_NAME, open_ledger
 from worker.ledger.journal import Ledger
 from worker.ledger.unrolling import unrolled
 from worker.ledger.writer import InlineWriter, ThreadWriter
-from worker.model import Call, Evidence, Kind, Step, StopReason, Verb, Waiting
+from worker.model import Attempt, Call, Evidence, Kind, Step, StopReason, Verb, Waiting
 
 INTERVAL_US = DEFAULT_RULES.absence_interval_us
 
@@ -33,14 +34,12 @@ def evidence(kind: Kind, call: Call, **more: object) -> Evidence:
     return Evidence(kind, 50, code=str(kind), listed=listed, **more)  # type: ignore[arg-type]
 
 
-async def to_delete(ledger: Ledger) -> Call | None:
-    return await ledger.claim([Step.DELETE], 0)
+async def claimed(ledger: Ledger) -> Call:
+    return (await begun(ledger)).call
 
 
-async def claimed(ledger: Ledger, *steps: Step, now_us: int = 0) -> Call:
-    call = await ledger.claim(steps or [Step.DELETE], now_us)
-    assert call is not None
-    return call
+async def ended(ledger: Ledger, attempt: Attempt, kind: Kind) -> Waiting | None:
+    return await ledger.record(attempt.seq, attempt.call, evidence(kind, attempt.call))
 
 
 def reread(run_dir: Path, sql: str) -> list[tuple[object, ...]]:
@@ -54,12 +53,13 @@ def reread(run_dir: Path, sql: str) -> list[tuple[object, ...]]:
 
 
 async def begin_all(run_dir: Path) -> None:
-    """Every call is begun and waits, as after a process that died with all of them claimed."""
+    """Every call is begun and waits, as after a run that was stopped before any of them left."""
     connection = open_ledger(run_dir)
     ledger = Ledger(connection, InlineWriter)
-    while await to_delete(ledger):
-        pass
-    await ledger.close_open_attempts(1)
+    attempts = []
+    while attempt := await begin(ledger):
+        attempts.append(attempt)
+    await put_back(ledger, attempts)
     await ledger.close()
 
 
@@ -82,21 +82,17 @@ async def test_calls_are_claimed_in_the_order_of_the_input(ledger: Ledger) -> No
 
 
 async def test_one_call_in_flight_for_each_person(ledger: Ledger) -> None:
-    calls = [await claimed(ledger) for _ in range(4)]
-    assert await to_delete(ledger) is None
-    big = calls[3]
-    seq = await ledger.open_attempt(request(big), 1)
-    assert await to_delete(ledger) is None
-    await ledger.record(seq, big, evidence(Kind.LISTED, big))
+    big = [await begun(ledger) for _ in range(4)][3]
+    assert await begin(ledger) is None
+    await ended(ledger, big, Kind.LISTED)
     assert await claimed(ledger) == Call(4, "big", ("92",), ("s0.csv:10",))
-    assert await to_delete(ledger) is None
+    assert await begin(ledger) is None
 
 
 async def test_what_applied_nothing_waits_again(ledger: Ledger) -> None:
-    call = await claimed(ledger)
-    seq = await ledger.open_attempt(request(call), 1)
-    await ledger.record(seq, call, evidence(Kind.THROTTLED, call))
-    assert await claimed(ledger) == call
+    attempt = await begun(ledger)
+    await ended(ledger, attempt, Kind.THROTTLED)
+    assert await claimed(ledger) == attempt.call
 
 
 @pytest.mark.parametrize(
@@ -121,11 +117,11 @@ async def test_a_call_that_is_not_what_was_planned_is_never_handed_out(
     connection.close()
     async with opened_ledger(tmp_path) as ledger:
         with pytest.raises(LedgerFailed, match="call 0 of the ledger is not what was") as failed:
-            await to_delete(ledger)
+            await begin(ledger)
         assert str(tmp_path) in failed.value.cause
         assert "person0" not in str(failed.value)
         with pytest.raises(LedgerFailed):
-            await to_delete(ledger)
+            await begin(ledger)
     assert reread(tmp_path, "SELECT COUNT(*) FROM call WHERE state <> 0") == [(0,)]
 
 
@@ -149,8 +145,8 @@ async def test_a_byte_flipped_in_the_file_is_never_sent(tmp_path: Path, what: st
     path.write_bytes(content)
     async with opened_ledger(tmp_path) as ledger:
         with pytest.raises(LedgerFailed, match="is not what was planned"):
-            await to_delete(ledger)
-    assert reread(tmp_path, "SELECT COUNT(*) FROM attempt") == [(0,)]
+            await begin(ledger)
+    assert reread(tmp_path, "SELECT COUNT(*) FROM attempt") == [(1,)], "the one before"
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -163,7 +159,7 @@ async def test_a_call_of_another_run_is_not_ours(tmp_path: Path, *, begun: bool)
     connection.execute("UPDATE run SET value = '\"another\"' WHERE key = 'run_id'")
     ledger = Ledger(connection, InlineWriter)
     with pytest.raises(LedgerFailed, match=r"(is|are) not what was planned"):
-        await to_delete(ledger)
+        await begin(ledger)
     await ledger.close()
 
 
@@ -174,19 +170,19 @@ async def test_an_attempt_is_on_disk_before_its_first_byte_may_leave(
     ledger: Ledger, tmp_path: Path
 ) -> None:
     """D1: read by another connection, and in a copy of the files, the moment it returns."""
-    call = await claimed(ledger)
     body = '{"faceIds":["ä"]}'.encode()
-    seq = await ledger.open_attempt(request(call, "nonce-1", body), 77)
+    attempt = await ledger.begin([Step.DELETE], 77, lambda call: request(call, "nonce-1", body))
+    assert attempt is not None
     expected = [
         (
-            seq,
+            attempt.seq,
             0,
             "DeleteFaces",
             "delete",
             "nonce-1",
             hashlib.sha256(body).hexdigest(),
             77,
-            list(call.face_ids),
+            list(attempt.call.face_ids),
         )
     ]
     sql = (
@@ -200,8 +196,7 @@ async def test_an_attempt_is_on_disk_before_its_first_byte_may_leave(
 
 
 async def test_an_ending_and_its_outcomes_come_together(ledger: Ledger, tmp_path: Path) -> None:
-    call = await claimed(ledger)
-    seq = await ledger.open_attempt(request(call), 10)
+    seq, call, _ = await begun(ledger)
     one, other = call.face_ids
     good = Evidence(Kind.LISTED, 30, 20, 200, "200", "OK", "7A1C", (one,), 1.5)
     assert await ledger.record(seq, call, good) == Waiting(Step.LOOKUP, 30 + INTERVAL_US)
@@ -229,8 +224,7 @@ async def test_an_ending_and_its_outcomes_come_together(ledger: Ledger, tmp_path
 async def test_a_cancelled_caller_takes_nothing_back(
     ledger: Ledger, tmp_path: Path, *, settled: bool
 ) -> None:
-    call = await claimed(ledger)
-    seq = await ledger.open_attempt(request(call), 1)
+    seq, call, _ = await begun(ledger)
     kind = Kind.REFUSED if settled else Kind.NOT_SENT
     caller = asyncio.create_task(ledger.record(seq, call, evidence(kind, call)))
     await asyncio.sleep(0)
@@ -242,11 +236,10 @@ async def test_a_cancelled_caller_takes_nothing_back(
 
 async def test_an_attempt_ends_once(ledger: Ledger) -> None:
     """Evidence is only ever added: a second ending is a broken program, and it does not go on."""
-    call = await claimed(ledger)
-    seq = await ledger.open_attempt(request(call), 1)
-    await ledger.record(seq, call, evidence(Kind.LISTED, call))
+    attempt = await begun(ledger)
+    await ended(ledger, attempt, Kind.LISTED)
     with pytest.raises(LedgerFailed, match="UNIQUE"):
-        await ledger.record(seq, call, evidence(Kind.REFUSED, call))
+        await ended(ledger, attempt, Kind.REFUSED)
 
 
 async def test_numbers_rise_over_attempts_endings_and_reopening(tmp_path: Path) -> None:
@@ -255,10 +248,11 @@ async def test_numbers_rise_over_attempts_endings_and_reopening(tmp_path: Path) 
     for start in range(3):
         async with opened_ledger(tmp_path) as ledger:
             for number in range(2):
-                call = await claimed(ledger)
-                seq = await ledger.open_attempt(request(call, f"{start}.{number}"), 1)
-                await ledger.record(seq, call, evidence(Kind.LISTED, call))
-                seqs.append(seq)
+                nonce = f"{start}.{number}"
+                attempt = await ledger.begin([Step.DELETE], 1, partial(request, nonce=nonce))
+                assert attempt is not None
+                await ended(ledger, attempt, Kind.LISTED)
+                seqs.append(attempt.seq)
     endings = [seq for (seq,) in reread(tmp_path, "SELECT seq FROM ending ORDER BY seq")]
     assert seqs == [1, 3, 5, 7, 9, 11]
     assert endings == [2, 4, 6, 8, 10, 12]
@@ -273,23 +267,21 @@ async def test_numbers_rise_over_attempts_endings_and_reopening(tmp_path: Path) 
 async def test_what_a_dead_process_left_is_closed_once(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows(persons(4))])
     dead = Ledger(open_ledger(tmp_path), InlineWriter)  # never closed: the process is gone
-    done, in_flight, claimed_only, again = [await claimed(dead) for _ in range(4)]
-    seq = await dead.open_attempt(request(done, "a"), 1)
-    await dead.record(seq, done, evidence(Kind.LISTED, done))
-    seq = await dead.open_attempt(request(again, "b"), 1)
-    await dead.record(seq, again, evidence(Kind.THROTTLED, again))
-    assert await claimed(dead) == again
-    lost = await dead.open_attempt(request(in_flight, "c"), 5)
+    done, in_flight = await begun(dead), await begun(dead, now_us=5)
+    back, again = await begun(dead), await begun(dead)
+    await ended(dead, done, Kind.LISTED)
+    await ended(dead, back, Kind.THROTTLED)
+    await ended(dead, again, Kind.THROTTLED)
 
     async with opened_ledger(tmp_path) as ledger:
         assert await ledger.close_open_attempts(99) == 1
         assert await ledger.close_open_attempts(99) == 0
         assert await ledger.tally() == {"deleted": 1, "unknown": 1, "unsent": 2}
-        assert [await claimed(ledger), await claimed(ledger)] == [claimed_only, again]
-        assert await to_delete(ledger) is None
+        assert [await claimed(ledger), await claimed(ledger)] == [back.call, again.call]
+        assert await begin(ledger) is None
     assert reread(
         tmp_path, "SELECT attempt_seq, ended_us, code FROM ending WHERE kind = 'closed'"
-    ) == [(lost, 99, "closed_after_crash")]
+    ) == [(in_flight.seq, 99, "closed_after_crash")]
     standing = reread(
         tmp_path, "SELECT outcome, attempts, first_sent_us FROM face WHERE call_no = 1"
     )
@@ -299,9 +291,8 @@ async def test_what_a_dead_process_left_is_closed_once(tmp_path: Path) -> None:
 async def test_a_resume_counts_what_it_would_send(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows(persons(4, 3))])
     dead = Ledger(open_ledger(tmp_path), InlineWriter)
-    in_flight = await claimed(dead)
-    await claimed(dead)
-    await dead.open_attempt(request(in_flight), 1)
+    await begun(dead)
+    await ended(dead, await begun(dead), Kind.THROTTLED)
     books = LedgerBooks(open_ledger(tmp_path, read_only=True))
     assert books.left() == (12, 4, 4)
     books.close()
@@ -317,7 +308,7 @@ async def test_a_resume_counts_what_it_would_send(tmp_path: Path) -> None:
 
 
 async def test_additions_take_out_what_nobody_has_claimed(ledger: Ledger, tmp_path: Path) -> None:
-    call = await claimed(ledger)
+    attempt = await begun(ledger)
     held = await ledger.hold(
         frozenset({("person0", ""), ("person1", "0000000101"), ("big", ""), ("nobody", "")})
     )
@@ -325,9 +316,8 @@ async def test_additions_take_out_what_nobody_has_claimed(ledger: Ledger, tmp_pa
     assert await ledger.tally() == {"unsent": 5, "held": 4}
     assert await claimed(ledger) == Call(1, "person1", ("0000000100",), ("s0.csv:4",))
     assert (await claimed(ledger)).person_id == "person2"
-    assert await to_delete(ledger) is None
-    seq = await ledger.open_attempt(request(call), 1)
-    await ledger.record(seq, call, evidence(Kind.LISTED, call))
+    assert await begin(ledger) is None
+    await ended(ledger, attempt, Kind.LISTED)
     books = LedgerBooks(open_ledger(tmp_path, read_only=True))
     assert len(books.holds()) == 4
     by_face = {line.face_id: line for line in books.lines()}
@@ -344,17 +334,17 @@ async def test_a_hold_far_ahead_changes_no_order_and_touches_no_other_call(
     pairs = [*persons(30), ("big", "1"), ("big", "2"), ("big", "3"), *persons(31)[30:]]
     draft_run(tmp_path, [rows(pairs)], faces_per_call=2)
     async with opened_ledger(tmp_path) as ledger:
-        first = await claimed(ledger)
+        attempts = [await begun(ledger)]
         assert await ledger.hold(frozenset({("big", "2"), ("nobody", "")})) == 1
         connection = open_ledger(tmp_path, read_only=True)
         assert select(connection, "SELECT call_no FROM call ORDER BY 1") == [(0,), (30,), (31,)]
         connection.close()
-        calls = [first, *[await claimed(ledger) for _ in range(31)]]
-        assert [call.call_no for call in calls] == [*range(31), 32]
-        assert calls[30].face_ids == ("1",)
-        assert await to_delete(ledger) is None, "another call of that person is in flight"
+        attempts += [await begun(ledger) for _ in range(31)]
+        assert [attempt.call.call_no for attempt in attempts] == [*range(31), 32]
+        assert attempts[30].call.face_ids == ("1",)
+        assert await begin(ledger) is None, "another call of that person is in flight"
+        await put_back(ledger, attempts)
     async with opened_ledger(tmp_path) as again:
-        await again.close_open_attempts(1)
         assert [(await claimed(again)).call_no for _ in range(32)] == [*range(31), 32]
 
 
@@ -367,46 +357,44 @@ async def test_a_hold_on_person_and_face_counts_a_face_once(ledger: Ledger) -> N
 
 async def test_a_hold_reaches_a_call_in_flight_when_it_comes_back(ledger: Ledger) -> None:
     """Throttled while the list grew: the next attempt goes without the face, or not at all."""
-    whole, part = await claimed(ledger), await claimed(ledger)
-    attempts = [
-        await ledger.open_attempt(request(call, str(call.call_no)), 1) for call in (whole, part)
-    ]
+    attempts = [await begun(ledger), await begun(ledger)]
+    part = attempts[1].call
     assert await ledger.hold(frozenset({("person0", ""), ("person1", part.face_ids[0])})) == 0
-    told = [
-        await ledger.record(seq, call, evidence(Kind.THROTTLED, call))
-        for call, seq in zip((whole, part), attempts, strict=True)
-    ]
+    told = [await ended(ledger, attempt, Kind.THROTTLED) for attempt in attempts]
     assert told == [None, Waiting(Step.DELETE, 0)]
     assert await ledger.tally() == {"unsent": 6, "held": 3}
     assert await claimed(ledger) == Call(1, "person1", part.face_ids[1:], part.places[1:])
 
 
-async def test_a_hold_reaches_a_claim_a_crash_left_behind(tmp_path: Path) -> None:
+async def test_a_hold_reaches_an_attempt_that_a_crash_left_behind(tmp_path: Path) -> None:
+    """Whether it was deleted is looked up; where it was not, it is not sent again."""
     draft_run(tmp_path, [rows(persons(2))])
     dead = Ledger(open_ledger(tmp_path), InlineWriter)
-    await claimed(dead)
+    left_open = await begun(dead)
     await dead.hold(frozenset({("person0", "")}))
     async with opened_ledger(tmp_path) as ledger:
-        assert await ledger.close_open_attempts(1) == 0
+        assert await ledger.close_open_attempts(1) == 1
         assert (await claimed(ledger)).person_id == "person1"
-        assert await to_delete(ledger) is None
+        assert await begin(ledger) is None
+        assert await ledger.tally() == {"unsent": 1, "unknown": 1}
+        lookup = await begun(ledger, [Step.LOOKUP], 1 + INTERVAL_US)
+        there = Evidence(Kind.SHOWN, 9, 8, code="200", listed=left_open.call.face_ids)
+        assert await ledger.record(lookup.seq, lookup.call, there) is None
         assert await ledger.tally() == {"unsent": 1, "held": 1}
 
 
 async def test_what_is_held_stays_held_when_the_rest_of_its_call_is_sent(ledger: Ledger) -> None:
     await ledger.hold(frozenset({("person0", "0000000001")}))
-    call = await claimed(ledger)
-    assert call.face_ids == ("0000000000",)
-    seq = await ledger.open_attempt(request(call), 1)
-    await ledger.record(seq, call, evidence(Kind.LISTED, call))
+    attempt = await begun(ledger)
+    assert attempt.call.face_ids == ("0000000000",)
+    await ended(ledger, attempt, Kind.LISTED)
     assert await ledger.tally() == {"deleted": 1, "held": 1, "unsent": 7}
 
 
 async def test_a_hold_comes_too_late_for_what_was_sent(ledger: Ledger) -> None:
-    call = await claimed(ledger)
-    seq = await ledger.open_attempt(request(call), 1)
+    attempt = await begun(ledger)
     await ledger.hold(frozenset({("person0", "")}))
-    await ledger.record(seq, call, evidence(Kind.LISTED, call))
+    await ended(ledger, attempt, Kind.LISTED)
     assert (await ledger.tally())["deleted"] == 2
     assert await ledger.hold(frozenset({("person0", "")})) == 0
 

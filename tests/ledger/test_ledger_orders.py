@@ -17,7 +17,7 @@ import apsw.ext
 import pytest
 
 from tests.core.rig import draft_run, opened_ledger, persons, rows
-from tests.ledger.errands import request
+from tests.ledger.errands import begin, begun
 from tests.ledger.test_ledger_query_plans import plan_of
 from worker.errors import GateClosed
 from worker.ledger import books, journal
@@ -32,7 +32,7 @@ from worker.ledger.database import (
     open_ledger,
 )
 from worker.ledger.journal import Ledger
-from worker.model import Evidence, Kind, Step, StopReason, Verb
+from worker.model import Evidence, Kind, StopReason, Verb
 from worker.orders import Ask, Condition, Order, Pulse, Taken
 
 PAUSE = Order(Ask.PAUSE, 100, "ann@here, process 7")
@@ -173,11 +173,9 @@ async def test_whether_a_call_waits(tmp_path: Path) -> None:
     draft_run(tmp_path, [rows(persons(3))])
     async with opened_ledger(tmp_path) as ledger:
         beside = LedgerBooks(open_beside(tmp_path, read_only=True))
-        for number in range(3):
+        for _ in range(3):
             assert beside.has_waiting_calls()
-            call = await ledger.claim([Step.DELETE], 0)
-            assert call is not None
-            seq = await ledger.open_attempt(request(call, f"n{number}"), 1)
+            seq, call, _ = await begun(ledger)
             assert beside.has_waiting_calls(), "claimed counts too"
             await ledger.record(seq, call, Evidence(Kind.LISTED, 2, 1, listed=call.face_ids))
         assert not beside.has_waiting_calls()
@@ -241,8 +239,8 @@ async def test_many_controllers_at_once_never_make_the_run_fail(
         for order in await ledger.new_orders(len(seen)):
             seen.append(order)
             await ledger.note_taken(order, Taken(1, "done"))
-        if (call := await ledger.claim([Step.DELETE], 0)) is not None:
-            seq = await ledger.open_attempt(request(call, f"n{number}"), 1)
+        if (attempt := await begin(ledger)) is not None:
+            seq, call, _ = attempt
             await ledger.record(seq, call, Evidence(Kind.LISTED, 2, 1, listed=call.face_ids))
             number += 1
     assert await ends == [0, 0, 0]

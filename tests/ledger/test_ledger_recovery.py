@@ -17,7 +17,7 @@ import pytest
 from tests.core.rig import draft_run, lines, rows
 from tests.ledger.audit import audit
 from tests.ledger.audit import rows as select
-from tests.ledger.errands import Errands, World, request
+from tests.ledger.errands import Errands, World, begun
 from worker.cli.purge import close_left_behind
 from worker.fold import DEFAULT_RULES
 from worker.holds import Holds
@@ -96,8 +96,8 @@ class Died(BaseException):
 class MortalWriter(InlineWriter):
     """Dies in place of the numbered commit, counted from 1; never at 0."""
 
-    def __init__(self, connection: apsw.Connection, dies_at: int) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: apsw.Connection, last: Write[None], dies_at: int) -> None:
+        super().__init__(connection, last)
         self.commits = 0
         self._dies_at = dies_at
 
@@ -114,8 +114,8 @@ def session(run_dir: Path, service: Service, verb: Verb, number: int, *, dies_at
     connection.execute("PRAGMA synchronous = OFF")
     writers: list[MortalWriter] = []
 
-    def writer(connection: apsw.Connection) -> MortalWriter:
-        writers.append(MortalWriter(connection, dies_at))
+    def writer(connection: apsw.Connection, last: Write[None]) -> MortalWriter:
+        writers.append(MortalWriter(connection, last, dies_at))
         return writers[-1]
 
     async def work() -> None:
@@ -209,9 +209,7 @@ async def test_a_report_after_a_death_goes_by_what_the_dead_session_went_by(tmp_
     await errands.one()
     due_us = await ledger.due((Step.LOOKUP,), errands.now_us)
     assert due_us is not None
-    call = await ledger.claim((Step.LOOKUP,), due_us)
-    assert call is not None
-    await ledger.open_attempt(request(call, "x"), due_us)
+    await begun(ledger, (Step.LOOKUP,), due_us)
     connection.close()
     await close_left_behind(tmp_path)
     (line,) = lines(tmp_path)

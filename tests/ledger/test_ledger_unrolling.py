@@ -13,7 +13,7 @@ import pytest
 
 from tests.core.rig import draft_run, opened_ledger, persons, rows
 from tests.ledger.audit import rows as select
-from tests.ledger.errands import Errands, World
+from tests.ledger.errands import Errands, World, begin
 from worker.errors import GateClosed
 from worker.holds import Holds
 from worker.ledger.database import FILE_NAME, open_beside, open_ledger
@@ -134,7 +134,7 @@ async def test_it_stays_as_it_was_while_the_run_works(run_dir: Path) -> None:
     connection = open_beside(run_dir, read_only=True)
     async with opened_ledger(run_dir) as ledger:
         with unrolled(connection):
-            while await ledger.claim([Step.DELETE], 0):
+            while await begin(ledger):
                 pass
             claimed = "SELECT COUNT(*) FROM call WHERE state = 1"
             assert select(connection, claimed) == [(0,)]

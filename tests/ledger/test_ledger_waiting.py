@@ -18,14 +18,15 @@ from tests.ledger.errands import (
     Answer,
     Errands,
     World,
-    request,
+    begin,
+    begun,
     unsynced_ledger,
 )
 from worker.fold import DEFAULT_RULES, Rules
 from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
 from worker.ledger.writer import InlineWriter
-from worker.model import Call, Evidence, Kind, Request, Step, Verb, Waiting
+from worker.model import Attempt, Call, Evidence, Kind, Request, Step, Verb, Waiting
 
 INTERVAL_US = DEFAULT_RULES.absence_interval_us
 DELETE = (Step.DELETE,)
@@ -50,22 +51,18 @@ def faces(run_dir: Path) -> list[tuple[str, str, int]]:
         connection.close()
 
 
-async def claimed(ledger: Ledger, steps: Sequence[Step] = DELETE, now_us: int = 0) -> Call:
-    call = await ledger.claim(steps, now_us)
-    assert call is not None
-    return call
-
-
-async def ended(ledger: Ledger, call: Call, kind: Kind, *listed: str, at_us: int) -> Waiting | None:
-    """``call`` is tried, and ends so at once."""
-    seq = await ledger.open_attempt(request(call, f"{call.call_no}.{at_us}"), at_us)
-    return await ledger.record(seq, call, Evidence(kind, at_us, at_us, code="c", listed=listed))
+async def ended(
+    ledger: Ledger, attempt: Attempt, kind: Kind, *listed: str, at_us: int
+) -> Waiting | None:
+    """``attempt`` ends so."""
+    evidence = Evidence(kind, at_us, at_us, code="c", listed=listed)
+    return await ledger.record(attempt.seq, attempt.call, evidence)
 
 
 async def unclear(ledger: Ledger, *at_us: int) -> None:
     """One deletion after another ends so that a lookup is needed."""
     for us in at_us:
-        call = await claimed(ledger)
+        call = await begun(ledger)
         assert await ended(ledger, call, Kind.AMBIGUOUS, at_us=us) == Waiting(
             Step.LOOKUP, us + INTERVAL_US
         )
@@ -82,10 +79,10 @@ def nothing(_: Request) -> Evidence:
 async def test_nothing_is_claimed_before_its_time(ledger: Ledger) -> None:
     await unclear(ledger, 1000)
     due_us = 1000 + INTERVAL_US
-    assert await ledger.claim(LOOKING, due_us - 1) is None
+    assert await begin(ledger, LOOKING, due_us - 1) is None
     assert await ledger.due(LOOKING, due_us - 1) == due_us
     assert await ledger.due(LOOKING, 1000) == due_us
-    assert (await claimed(ledger, LOOKING, due_us)).call_no == 0
+    assert (await begun(ledger, LOOKING, due_us)).call.call_no == 0
     assert await ledger.due(LOOKING, due_us) is None
 
 
@@ -93,7 +90,11 @@ async def test_what_is_due_first_is_claimed_first(ledger: Ledger) -> None:
     await unclear(ledger, 3000, 1000, 2000)
     assert await ledger.due(LOOKING, 3000) == 1000 + INTERVAL_US
     later_us = 9000 + INTERVAL_US
-    assert [(await claimed(ledger, LOOKING, later_us)).call_no for _ in range(3)] == [1, 2, 0]
+    assert [(await begun(ledger, LOOKING, later_us)).call.call_no for _ in range(3)] == [
+        1,
+        2,
+        0,
+    ]
 
 
 async def test_due_is_the_first_of_all_steps(ledger: Ledger) -> None:
@@ -106,10 +107,10 @@ async def test_due_is_the_first_of_all_steps(ledger: Ledger) -> None:
 async def test_the_first_step_that_has_something_due_wins(ledger: Ledger) -> None:
     await unclear(ledger, 1000)
     steps, due_us = (Step.LOOKUP, Step.DELETE), 1000 + INTERVAL_US
-    assert (await claimed(ledger, steps, due_us - 1)).step is Step.DELETE
-    assert (await claimed(ledger, steps, due_us)).step is Step.LOOKUP
-    assert (await claimed(ledger, steps, due_us)).step is Step.DELETE
-    assert await ledger.claim((Step.LOOKUP, Step.VERIFY, Step.REMOVE), due_us) is None
+    assert (await begun(ledger, steps, due_us - 1)).call.step is Step.DELETE
+    assert (await begun(ledger, steps, due_us)).call.step is Step.LOOKUP
+    assert (await begun(ledger, steps, due_us)).call.step is Step.DELETE
+    assert await begin(ledger, (Step.LOOKUP, Step.VERIFY, Step.REMOVE), due_us) is None
 
 
 async def test_the_time_outlives_the_process(tmp_path: Path) -> None:
@@ -119,30 +120,30 @@ async def test_the_time_outlives_the_process(tmp_path: Path) -> None:
     async with unsynced_ledger(tmp_path) as ledger:
         await ledger.close_open_attempts(2000)
         await ledger.begin_session(Verb.RESUME, 2000)
-        assert await ledger.claim(LOOKING, 1000 + INTERVAL_US - 1) is None
+        assert await begin(ledger, LOOKING, 1000 + INTERVAL_US - 1) is None
         assert await ledger.due(LOOKING, 2000) == 1000 + INTERVAL_US
-        assert await ledger.claim(LOOKING, 1000 + INTERVAL_US) is not None
+        assert await begin(ledger, LOOKING, 1000 + INTERVAL_US) is not None
 
 
 async def test_a_clock_that_was_set_back_keeps_nothing_waiting(ledger: Ledger) -> None:
     """Nothing is ever put further ahead than an interval: what is, was written by another clock."""
     await unclear(ledger, 10**9)
-    assert await ledger.claim(LOOKING, 10**9) is None
+    assert await begin(ledger, LOOKING, 10**9) is None
     assert await ledger.due(LOOKING, 10**9) == 10**9 + INTERVAL_US
     back_us = 10**9 - 1
     assert await ledger.due(LOOKING, back_us) == back_us
-    assert (await claimed(ledger, LOOKING, back_us)).call_no == 0
+    assert (await begun(ledger, LOOKING, back_us)).call.call_no == 0
 
 
 async def test_after_the_clock_was_set_back_lookups_are_apart_all_the_same(
     ledger: Ledger,
 ) -> None:
     await unclear(ledger, 10**9)
-    first = await claimed(ledger, LOOKING, 5000)
+    first = await begun(ledger, LOOKING, 5000)
     due_us = 5000 + INTERVAL_US
     assert await ended(ledger, first, Kind.SHOWN, at_us=5000) == Waiting(Step.LOOKUP, due_us)
-    assert await ledger.claim(LOOKING, due_us - 1) is None
-    second = await claimed(ledger, LOOKING, due_us)
+    assert await begin(ledger, LOOKING, due_us - 1) is None
+    second = await begun(ledger, LOOKING, due_us)
     assert await ended(ledger, second, Kind.SHOWN, at_us=due_us) is None
     assert (await ledger.tally())["absent"] == 2
 
@@ -152,27 +153,27 @@ async def test_after_the_clock_was_set_back_lookups_are_apart_all_the_same(
 
 async def test_a_lookup_in_flight_keeps_the_other_calls_of_its_person(ledger: Ledger) -> None:
     for number in range(3):
-        await ended(ledger, await claimed(ledger), Kind.REFUSED, at_us=number)
+        await ended(ledger, await begun(ledger), Kind.REFUSED, at_us=number)
     await unclear(ledger, 1000)
-    lookup = await claimed(ledger, LOOKING, 1000 + INTERVAL_US)
-    assert lookup.person_id == "big"
-    assert await ledger.claim(ALL_STEPS, 10 * INTERVAL_US) is None
+    lookup = await begun(ledger, LOOKING, 1000 + INTERVAL_US)
+    assert lookup.call.person_id == "big"
+    assert await begin(ledger, ALL_STEPS, 10 * INTERVAL_US) is None
     assert await ledger.due(ALL_STEPS, 10 * INTERVAL_US) is None
     await ended(ledger, lookup, Kind.AMBIGUOUS, at_us=2000 + INTERVAL_US)
-    assert (await claimed(ledger, ALL_STEPS, 2000 + INTERVAL_US)).face_ids == ("92",)
+    assert (await begun(ledger, ALL_STEPS, 2000 + INTERVAL_US)).call.face_ids == ("92",)
 
 
 # For a lookup
 
 
 async def test_a_lookup_asks_about_what_is_unclear_and_nothing_else(ledger: Ledger) -> None:
-    call = await claimed(ledger)
-    one, other = call.face_ids
+    call = await begun(ledger)
+    one, other = call.call.face_ids
     assert await ended(ledger, call, Kind.LISTED, one, at_us=1000) == Waiting(
         Step.LOOKUP, 1000 + INTERVAL_US
     )
-    lookup = await claimed(ledger, LOOKING, 1000 + INTERVAL_US)
-    assert lookup == Call(0, "person0", (other,), ("s0.csv:3",), Step.LOOKUP)
+    lookup = await begun(ledger, LOOKING, 1000 + INTERVAL_US)
+    assert lookup.call == Call(0, "person0", (other,), ("s0.csv:3",), Step.LOOKUP)
 
 
 async def test_nothing_is_sent_while_a_face_of_the_call_is_to_be_looked_for(
@@ -180,21 +181,21 @@ async def test_nothing_is_sent_while_a_face_of_the_call_is_to_be_looked_for(
 ) -> None:
     """One face is listed, the other not: the second lookup of that one comes first."""
     await unclear(ledger, 1000)
-    first = await claimed(ledger, LOOKING, 1000 + INTERVAL_US)
-    one, other = first.face_ids
+    first = await begun(ledger, LOOKING, 1000 + INTERVAL_US)
+    one, other = first.call.face_ids
     due_us = 1000 + 2 * INTERVAL_US
     shown = await ended(ledger, first, Kind.SHOWN, one, at_us=1000 + INTERVAL_US)
     assert shown == Waiting(Step.LOOKUP, due_us)
-    second = await claimed(ledger, LOOKING, due_us)
-    assert second.face_ids == (other,)
+    second = await begun(ledger, LOOKING, due_us)
+    assert second.call.face_ids == (other,)
     assert await ended(ledger, second, Kind.SHOWN, at_us=due_us) == Waiting(Step.DELETE, 0)
-    again = await claimed(ledger, DELETE, due_us)
-    assert (again.call_no, again.face_ids) == (0, (one,))
+    again = await begun(ledger, DELETE, due_us)
+    assert (again.call.call_no, again.call.face_ids) == (0, (one,))
     await ended(ledger, again, Kind.LISTED, one, at_us=due_us + 1)
     assert faces(tmp_path)[:2] == [(one, "deleted", 2), (other, "absent", 1)]
 
 
-@pytest.mark.parametrize("when", ["waiting", "claimed"])
+@pytest.mark.parametrize("when", ["waiting", "in flight"])
 @pytest.mark.parametrize(
     ("listed", "outcome"), [(("0000000000",), "held"), ((), "absent")], ids=["there", "gone"]
 )
@@ -207,9 +208,9 @@ async def test_a_hold_keeps_nobody_from_looking(
     if when == "waiting":
         assert await ledger.hold(hold) == 0
     now_us = 1000 + INTERVAL_US
-    lookup = await claimed(ledger, LOOKING, now_us)
-    assert len(lookup.face_ids) == 2
-    if when == "claimed":
+    lookup = await begun(ledger, LOOKING, now_us)
+    assert len(lookup.call.face_ids) == 2
+    if when == "in flight":
         assert await ledger.hold(hold) == 0
     await ended(ledger, lookup, Kind.SHOWN, *listed, at_us=now_us)
     await Errands(ledger, lambda _: Evidence(Kind.SHOWN, 0), now_us=now_us).all(LOOKING)
@@ -227,13 +228,13 @@ async def test_what_was_left_open_is_looked_for_first(tmp_path: Path, step: Step
     now_us = 1000 + INTERVAL_US
     if step is Step.LOOKUP:
         await unclear(dead, 1000)
-    await dead.open_attempt(request(await claimed(dead, (step,), now_us), "last"), now_us)
+    await begun(dead, (step,), now_us)
     async with unsynced_ledger(tmp_path) as ledger:
         assert await ledger.close_open_attempts(now_us + 5) == 1
         assert await ledger.close_open_attempts(now_us + 6) == 0
         due_us = now_us + 5 + INTERVAL_US
         assert await ledger.due(ALL_STEPS, due_us - 1) == due_us
-        assert (await claimed(ledger, ALL_STEPS, due_us)).step is Step.LOOKUP
+        assert (await begun(ledger, ALL_STEPS, due_us)).call.step is Step.LOOKUP
         assert await ledger.tally() == {"unknown": 1}
 
 
@@ -244,8 +245,8 @@ async def test_a_run_is_finished_when_nothing_waits_and_nothing_is_unknown(tmp_p
     draft_run(tmp_path, [rows(persons(2))])
     async with unsynced_ledger(tmp_path) as ledger:
         assert not await ledger.is_finished()
-        first, second = await claimed(ledger), await claimed(ledger)
-        await ended(ledger, first, Kind.LISTED, *first.face_ids, at_us=1)
+        first, second = await begun(ledger), await begun(ledger)
+        await ended(ledger, first, Kind.LISTED, *first.call.face_ids, at_us=1)
         assert not await ledger.is_finished(), "one is in flight"
         await ended(ledger, second, Kind.AMBIGUOUS, at_us=2)
         assert not await ledger.is_finished(), "one waits for a lookup"

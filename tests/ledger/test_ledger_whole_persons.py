@@ -12,7 +12,15 @@ import pytest
 
 from tests.core.rig import draft_run, lines, rows
 from tests.ledger.audit import audit
-from tests.ledger.errands import ALL_STEPS, LOOKING, Errands, World, request, unsynced_ledger
+from tests.ledger.errands import (
+    ALL_STEPS,
+    LOOKING,
+    Errands,
+    World,
+    begin,
+    begun,
+    unsynced_ledger,
+)
 from tests.ledger.test_ledger_query_plans import plan_of
 from worker.errors import LedgerDamaged, LimitReached
 from worker.fold import DEFAULT_RULES, Rules
@@ -258,9 +266,7 @@ async def test_a_face_in_flight_that_is_found_under_somebody_else_is_not_sent_ag
     world = World({"w": ["7"], "v": ["7"]})
     draft_run(tmp_path, [rows([("v", "7"), WHOLE])])
     async with unsynced_ledger(tmp_path) as ledger:
-        call = await ledger.claim((Step.DELETE,), 1)
-        assert call is not None
-        seq = await ledger.open_attempt(request(call), 1)
+        seq, call, _ = await begun(ledger)
         errands = Errands(ledger, world.answer)
         await errands.one(LOOKING)
         await ledger.record(seq, call, Evidence(Kind.THROTTLED, 2, 1, code="588"))
@@ -464,7 +470,7 @@ async def test_what_was_found_is_sealed_like_what_was_planned(tmp_path: Path, sq
     damage(tmp_path, sql)
     async with unsynced_ledger(tmp_path) as ledger:
         with pytest.raises(LedgerDamaged, match="call 0 of the ledger is not what was planned"):
-            await ledger.claim(ALL_STEPS, 10**9)
+            await begin(ledger, ALL_STEPS, 10**9)
 
 
 async def test_nothing_is_found_by_a_verification(tmp_path: Path) -> None:

@@ -34,12 +34,12 @@ class SimulatedWriter:
 
     def __init__(
         self,
-        connection: apsw.Connection,
+        inline: InlineWriter,
         trouble: DiskTrouble | None,
         die: Callable[[], None],
         struck: Callable[[str], None],
     ) -> None:
-        self._inline = InlineWriter(connection)
+        self._inline = inline
         self._trouble = trouble
         self._die = die
         self._struck = struck

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -33,7 +33,8 @@ from worker.holds import Grammar, HoldWatch
 from worker.ledger.books import LedgerBooks
 from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
-from worker.model import Call, Evidence, Request, Step, StopReason, Verb, Waiting
+from worker.ledger.writer import InlineWriter, Write
+from worker.model import Attempt, Call, Evidence, Request, Step, StopReason, Verb, Waiting
 from worker.pacing import Pacers
 from worker.pipeline import Lane, Pipeline, Stop
 from worker.settings import Settings
@@ -77,9 +78,14 @@ class _WatchedLedger:
         self._process = process
         self._asked = 0
 
-    async def claim(self, steps: Sequence[Step], now_us: int) -> Call | None:
+    async def begin(
+        self, steps: Sequence[Step], now_us: int, prepare: Callable[[Call], Request]
+    ) -> Attempt | None:
         self._count()
-        return await self._ledger.claim(steps, now_us)
+        attempt = await self._ledger.begin(steps, now_us, prepare)
+        if attempt is not None:
+            self._process.opened(attempt.request)
+        return attempt
 
     async def due(self, steps: Sequence[Step], now_us: int) -> int | None:
         self._count()
@@ -89,10 +95,6 @@ class _WatchedLedger:
         self._asked += 1
         if self._asked > MOST_CLAIMS:
             raise WentRound(f"more than {MOST_CLAIMS} claims")
-
-    async def open_attempt(self, request: Request, opened_us: int) -> int:
-        self._process.opening(request)
-        return await self._ledger.open_attempt(request, opened_us)
 
     async def record(self, attempt_seq: int, call: Call, evidence: Evidence) -> Waiting | None:
         waiting = await self._ledger.record(attempt_seq, call, evidence)
@@ -256,9 +258,12 @@ class Process:
         finally:
             await ledger.close()
 
-    def _make_writer(self, connection: apsw.Connection) -> SimulatedWriter:
+    def _make_writer(self, connection: apsw.Connection, last: Write[None]) -> SimulatedWriter:
         self._writer = SimulatedWriter(
-            connection, self._fate.disk, lambda: self._die("killed-at-commit"), self._disk_struck
+            InlineWriter(connection, last),
+            self._fate.disk,
+            lambda: self._die("killed-at-commit"),
+            self._disk_struck,
         )
         return self._writer
 
@@ -294,8 +299,8 @@ class Process:
 
     # What it is seen to do
 
-    def opening(self, request: Request) -> None:
-        """An attempt is about to be written."""
+    def opened(self, request: Request) -> None:
+        """An attempt was written, and is about to be sent."""
         self._at.warrant.check_holds(request.operation, request.person_id, request.face_ids)
 
     def departed(self, nonce: str, path: str, body: bytes) -> None:

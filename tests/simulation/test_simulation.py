@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import apsw
 import pytest
 
 from tests.simulation import campaign
@@ -31,6 +30,7 @@ from worker.green.interface import NotSent, Reply, Unanswered
 from worker.holds import HoldWatch
 from worker.ledger import journal
 from worker.ledger.journal import Ledger
+from worker.ledger.postings import Postings
 from worker.model import Evidence, Kind, Request, Step
 from worker.pacing import Pacer
 
@@ -178,19 +178,17 @@ def test_it_finds_an_attempt_that_is_written_down_too_late(
     monkeypatch: pytest.MonkeyPatch, directory: Path
 ) -> None:
     """The record only gets to the disk with the end of the attempt."""
-    open_attempt, record = Ledger.open_attempt, Ledger.record
-    held_back: dict[int, tuple[Request, int]] = {}
+    write, record = Postings.open, Ledger.record
+    held_back: dict[int, tuple[Any, ...]] = {}
 
-    async def careless(self: Ledger, request: Request, opened_us: int) -> int:
-        self._seq += 1
-        held_back[self._seq] = request, opened_us
-        return self._seq
+    def careless(_: Postings, attempt: tuple[Any, ...]) -> None:
+        held_back[attempt[0]] = attempt
 
     async def late(self: Ledger, attempt_seq: int, *more: Any) -> Any:
-        written = await open_attempt(self, *held_back[attempt_seq])
-        return await record(self, written, *more)
+        write(self._postings, held_back.pop(attempt_seq))
+        return await record(self, attempt_seq, *more)
 
-    monkeypatch.setattr(Ledger, "open_attempt", careless)
+    monkeypatch.setattr(Postings, "open", careless)
     monkeypatch.setattr(Ledger, "record", late)
     assert "D1" in rules_broken(directory)
 
@@ -201,10 +199,10 @@ def test_it_finds_a_resume_that_forgets_what_was_in_flight(
     """What a crash left open is closed as if it had never been sent."""
     append_ending = Ledger._append_ending
 
-    def forgetful(self: Ledger, connection: apsw.Connection, attempt_seq: int, ended: Any) -> None:
+    def forgetful(self: Ledger, attempt_seq: int, ended: Any) -> None:
         if ended.kind is Kind.CLOSED:
             ended = Evidence(Kind.NOT_SENT, ended.ended_us, code="forgotten")
-        append_ending(self, connection, attempt_seq, ended)
+        append_ending(self, attempt_seq, ended)
 
     monkeypatch.setattr(Ledger, "_append_ending", forgetful)
     assert rules_broken(directory) & {"R3", "T2a", "T"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-YOUNG_OBJECTS: Final = 10_000
+YOUNG_OBJECTS: Final = 50_000
 """New objects that are worth a look at the new ones; Python's own figure is less than one call of
 each loop makes, and then nearly everything is still in use."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -71,6 +72,10 @@ class AttemptLog:
             self.steps.add(call.step)
         if evidence.http_status is not None and evidence.sent_us is not None:
             self.latencies.add((evidence.ended_us - evidence.sent_us) / 1e6, now)
+        if evidence.kind in _TOLD:
+            self.lookups_answered += call.step is Step.VERIFY
+            if not self._log.is_enabled_for(logging.DEBUG):
+                return  # nearly every call
         facts: dict[str, object] = {
             "code": evidence.code,
             "place": call.places[0],
@@ -79,7 +84,6 @@ class AttemptLog:
             "request_id": evidence.request_id,
         }
         if evidence.kind in _TOLD:
-            self.lookups_answered += call.step is Step.VERIFY
             self._log.debug(_TOLD[evidence.kind], listed=len(evidence.listed), **facts)
             return
         if evidence.kind is Kind.NOT_SENT and evidence.code in _OWN_WILL:

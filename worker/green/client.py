@@ -109,7 +109,8 @@ class GreenClient:
     def prepare(self, call: Call) -> Request:
         """A new attempt of ``call``: its body, serialised once, and a nonce never used before.
 
-        Raises ``ValueError`` for a deletion that names no face: nothing planned looks like that.
+        From any thread. Raises ``ValueError`` for a deletion that names no face: nothing planned looks
+        like that.
         """
         operation = operation_of(call.step)
         return Request(

@@ -62,18 +62,12 @@ class _Way:
     """One request's way out: what its ``send`` has to do, and what it did."""
 
     def __init__(
-        self,
-        depart: Depart,
-        departed: Departed,
-        clock: Clock,
-        deadline: asyncio.Timeout,
-        total: float,
+        self, depart: Depart, departed: Departed, clock: Clock, start_timing: Callable[[], None]
     ) -> None:
         self._depart = depart
         self.departed = departed
         self._clock = clock
-        self._deadline = deadline
-        self._total_timeout_seconds = total
+        self._start_timing = start_timing
         self.sent_us: int | None = None
         self.http_status: int | None = None
 
@@ -83,8 +77,7 @@ class _Way:
         headers = await self._depart()
         self._check(connection)
         # Only now: neither the wait for the slot nor the connecting counts as service time.
-        loop = asyncio.get_running_loop()
-        self._deadline.reschedule(loop.time() + self._total_timeout_seconds)
+        self._start_timing()
         self.sent_us = self._clock.now_us()
         return headers
 
@@ -142,6 +135,7 @@ class HttpTransport:
         *,
         total_timeout_seconds: float,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._session = session
         self._url_base = url_base
         self._clock = clock
@@ -156,7 +150,11 @@ class HttpTransport:
         departed: Departed,
     ) -> Reply | NotSent | Unanswered:
         deadline = asyncio.timeout(None)
-        way = _Way(depart, departed, self._clock, deadline, self._total_timeout_seconds)
+
+        def start_timing() -> None:
+            deadline.reschedule(self._loop.time() + self._total_timeout_seconds)
+
+        way = _Way(depart, departed, self._clock, start_timing)
         try:
             async with deadline:
                 return await self._post(_url(self._url_base, path, tuple(query)), body, way)
@@ -278,20 +276,20 @@ async def open_transport(
 ) -> AsyncIterator[HttpTransport]:
     """A transport to ``url_base`` with its session; closing it closes all connections.
 
-    Deadlines: ``connect_timeout_seconds`` for name, connection and TLS together,
+    Deadlines: ``connect_timeout_seconds`` for the name, and again for connection and TLS together,
     ``read_timeout_seconds`` between two arrivals of bytes, ``total_timeout_seconds`` from departure
     to the end of the body. Proxy variables, ``.netrc`` and cookies are ignored.
     """
     connector = aiohttp.TCPConnector(
         ssl=tls_context(settings.ca_file),
         limit=LANES * settings.concurrency + SPARE_CONNECTIONS,
-        resolver=DaemonResolver(),
+        resolver=DaemonResolver(settings.connect_timeout_seconds),
         ttl_dns_cache=DNS_CACHE_SECONDS,
         keepalive_timeout=IDLE_CONNECTION_SECONDS,
     )
+    # Without ``connect``, a timer for each request: mostly it finds a connection that is open.
     timeout = aiohttp.ClientTimeout(
         total=None,
-        connect=settings.connect_timeout_seconds,
         sock_connect=settings.connect_timeout_seconds,
         sock_read=settings.read_timeout_seconds,
     )

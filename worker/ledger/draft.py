@@ -32,7 +32,7 @@ from worker.ledger.database import (
     open_draft,
     query,
 )
-from worker.ledger.frontier import SET_FRONTIER
+from worker.ledger.postings import SET_FRONTIER
 from worker.ledger.rowmap import (
     CONFLICT,
     INVALID,

@@ -86,12 +86,16 @@ class PendingWriter:
     Nothing is durable before the caller commits; it also closes the connection.
     """
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, last: Write[None]) -> None:
+        """``last`` ends every write."""
         self._connection = connection
+        self._last = last
 
     def submit(self, write: Write[T]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        future.set_result(write(self._connection))
+        value = write(self._connection)
+        self._last(self._connection)
+        future.set_result(value)
         return future
 
     async def close(self) -> None:

@@ -9,11 +9,11 @@ import apsw
 
 from worker.errors import GateClosed
 from worker.ledger.database import CLAIMED, WAITING, query
+from worker.ledger.postings import Postings
 from worker.ledger.tape import PlannedCall, Tape
-from worker.ledger.unrolling import unroll_call
+from worker.ledger.unrolling import rows_of
 
 FRONTIER = "SELECT call_no FROM frontier"
-SET_FRONTIER = "UPDATE frontier SET call_no = ?"
 # Calls from the frontier on that have rows already, because something was to be said of them.
 BEGUN_AHEAD = "SELECT call_no FROM call WHERE call_no >= ?"
 IN_FLIGHT = "SELECT 1 FROM call WHERE state = 1 AND person_id = ? LIMIT 1"
@@ -29,13 +29,18 @@ class Frontier:
     Methods that read the plan raise ``GateClosed`` where it is not what it was.
     """
 
-    def __init__(self, connection: apsw.Connection, run_id: str, calls: int) -> None:
+    def __init__(
+        self, connection: apsw.Connection, run_id: str, calls: int, postings: Postings
+    ) -> None:
+        """What it begins goes to ``postings``."""
         self._run_id = run_id
+        self._postings = postings
         self._calls = calls
         self.tape = Tape(connection, run_id)
         (call_no,) = query(connection, FRONTIER).fetchone()
         self._call_no = int(call_no)
         self._ahead = {n for (n,) in query(connection, BEGUN_AHEAD, (self._call_no,))}
+        self._has_passed = False
         self._asked_since: int | None = None
         self.look_for_questions(connection)
 
@@ -49,9 +54,15 @@ class Frontier:
         while self._call_no in self._ahead:
             self._ahead.discard(self._call_no)
             self._call_no += 1
+            self._has_passed = True
         return self._call_no < self._calls and (
             last_call_no is None or self._call_no <= last_call_no
         )
+
+    def take_passed(self) -> bool:
+        """Whether it has passed calls since the last time that were begun before their turn."""
+        passed, self._has_passed = self._has_passed, False
+        return passed
 
     @property
     def call_no(self) -> int:
@@ -65,7 +76,7 @@ class Frontier:
         """
         planned = self._planned(self._call_no)
         self._call_no += 1
-        connection.execute(SET_FRONTIER, (self._call_no,))
+        self._postings.move_frontier(self._call_no)
         in_flight = self.is_in_flight(connection, planned)
         self._begin(connection, planned, WAITING if in_flight else CLAIMED)
         return None if in_flight else planned
@@ -74,6 +85,7 @@ class Frontier:
         """Give a planned call its rows where it has none: something is to be said of it."""
         if call_no >= self._call_no and call_no not in self._ahead:
             self._begin(connection, self._planned(call_no), WAITING)
+            self._postings.write(connection)
             self._ahead.add(call_no)
 
     def begin_calls_of(self, connection: apsw.Connection, person_ids: frozenset[str]) -> None:
@@ -93,6 +105,7 @@ class Frontier:
         """Whether another call of its person is."""
         if not planned.shares_person:
             return False
+        self._postings.write(connection)
         return query(connection, IN_FLIGHT, (planned.person_id,)).fetchone() is not None
 
     def has_claimable(self, connection: apsw.Connection, last_call_no: int | None) -> bool:
@@ -108,7 +121,7 @@ class Frontier:
         return False
 
     def _begin(self, connection: apsw.Connection, planned: PlannedCall, state: int) -> None:
-        unroll_call(connection, self._run_id, planned, state=state)
+        self._postings.begin(*rows_of(self._run_id, planned, state))
         if self._asked_since is not None:
             connection.execute(ASK, (planned.call_no, self._asked_since))
 

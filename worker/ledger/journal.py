@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 from collections import Counter
@@ -10,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 import msgspec
@@ -35,11 +36,13 @@ from worker.holds import Hold
 from worker.ledger.books import ANY_WAITING, UNVERIFIED
 from worker.ledger.database import SETTLED, WAITING, query, seal
 from worker.ledger.frontier import ASKED_OF_ALL, Frontier
+from worker.ledger.postings import Postings
 from worker.ledger.ramp import Ramp
 from worker.ledger.tape import PlannedCall
-from worker.ledger.writer import T, Writer, ledger_failed
+from worker.ledger.writer import T, Write, Writer, ledger_failed
 from worker.model import (
     UNFINISHED,
+    Attempt,
     Call,
     Evidence,
     Kind,
@@ -119,9 +122,6 @@ SENT_SINCE = "SELECT 1 FROM attempt WHERE call_no = +? AND seq > ? LIMIT 1"
 SET_STATE = "UPDATE call SET state = ? WHERE call_no = ?"
 SET_WAITING = "UPDATE call SET state = ?, step = ?, not_before_us = ? WHERE call_no = ?"
 
-INSERT_ATTEMPT = "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-INSERT_ENDING = "INSERT INTO ending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-
 # Everything that is known about the attempts of a call.
 TRACES_OF_CALL = """
 SELECT a.seq, a.step, a.face_ids, a.opened_us,
@@ -138,13 +138,6 @@ FROM face WHERE call_no = +? ORDER BY face_no
 SET_STANDING = """
 UPDATE face SET step = ?, outcome = ?, code = ?, attempts = ?, first_sent_us = ?, decided_by = ?
 WHERE face_no = ?
-"""
-
-# All faces of a call at once.
-SET_DELETED = """
-UPDATE face SET step = '', outcome = 'deleted', code = ?, attempts = 1, first_sent_us = ?,
-  decided_by = ?
-WHERE call_no = +?
 """
 
 INSERT_FOUND = """
@@ -169,11 +162,6 @@ WHERE f.face_id = +? AND f.step = 'delete' AND c.state = 0
 PLANNED_WITH_FACE = "SELECT call_no FROM named WHERE face_id = ? AND call_no IS NOT NULL"
 
 CONTESTED = "SELECT face_id FROM contested JOIN face USING (face_id) WHERE call_no = +?"
-
-TALLY_DELETED = """
-INSERT INTO tally VALUES ('unsent', -?1), ('deleted', ?1)
-ON CONFLICT (outcome) DO UPDATE SET faces = faces + excluded.faces
-"""
 
 ADD_TO_TALLY = """
 INSERT INTO tally VALUES (?, ?) ON CONFLICT (outcome) DO UPDATE SET faces = faces + excluded.faces
@@ -290,6 +278,30 @@ class _Facts:
     whole_persons: int
 
 
+def _sound(write: Write[T]) -> Write[T | LedgerDamaged]:
+    """A write that returns what is damaged where it cannot read the plan.
+
+    What it has done until then is kept: raised in it, damage would also undo what other loops record in
+    the same commit.
+    """
+
+    def tried(connection: apsw.Connection) -> T | LedgerDamaged:
+        try:
+            return write(connection)
+        except LedgerDamaged as damaged:
+            return damaged
+        except GateClosed as damaged:
+            return LedgerDamaged(f"{damaged.cause}, so nothing more is sent", damaged.remedy)
+
+    return tried
+
+
+def _undamaged(value: T | LedgerDamaged) -> T:
+    if isinstance(value, LedgerDamaged):
+        raise value
+    return value
+
+
 def _damaged(path: str, call_no: int) -> LedgerDamaged:
     return LedgerDamaged(
         f"{path}: call {call_no} of the ledger is not what was planned (its seal does not match), so nothing"
@@ -310,7 +322,7 @@ class Ledger:
     def __init__(
         self,
         connection: apsw.Connection,
-        make_writer: Callable[[apsw.Connection], Writer],
+        make_writer: Callable[[apsw.Connection, Write[None]], Writer],
         *,
         rules: Rules = DEFAULT_RULES,
         max_delete: int = 0,
@@ -327,7 +339,10 @@ class Ledger:
             self._session_no, session_seq = query(connection, LAST_SESSION).fetchone()
             (round_seq,) = query(connection, LAST_ROUND).fetchone()
             self._facts = _Facts(**facts)
-            self._frontier = Frontier(connection, self._facts.run_id, self._facts.calls)
+            self._postings = Postings()
+            self._frontier = Frontier(
+                connection, self._facts.run_id, self._facts.calls, self._postings
+            )
             self._found = 0
             if self._facts.whole_persons:
                 (self._found,) = query(connection, FOUND_FACES).fetchone()
@@ -341,49 +356,94 @@ class Ledger:
         self._horizon = Horizon(round_seq, session_seq)
         self._ramp = Ramp()
         self._set_aside_calls: list[int] = []
-        # Calls in flight for the first time, with every face that was planned of them.
-        self._untried: set[int] = set()
-        self._writer = make_writer(connection)
+        # Calls in flight for the first time, with every face that was planned of them, and whether
+        # another call is about the same person.
+        self._untried: dict[int, bool] = {}
+        # Whether a call that was begun might be claimed before the rest of the plan.
+        self._look_back = True
+        self._writer = make_writer(connection, self._postings.write)
 
     async def close(self) -> None:
         """Wait for what was submitted, then close the file."""
         await self._writer.close()
 
-    # Claims
+    def _submit(self, write: Write[T]) -> asyncio.Future[T]:
+        """Queue a write that may read and change any table."""
 
-    async def claim(self, steps: Sequence[Step], now_us: int) -> Call | None:
-        """The next call that is due for one of ``steps``, now claimed; the first step wins.
+        def written(connection: apsw.Connection) -> T:
+            self._settle_up(connection)
+            return write(connection)
 
-        None when nothing can be claimed at present. Raises ``LedgerDamaged`` for a call that is not
-        what was planned (others can still be recorded), and ``LimitReached`` when more would be
-        deleted than ``max_delete`` allows.
+        return self._writer.submit(written)
+
+    def _settle_up(self, connection: apsw.Connection) -> None:
+        """Before anything else than what goes as planned: the tables are to hold all that is known."""
+        self._postings.write(connection)
+        self._look_back = True
+
+    # Claims and attempts
+
+    async def begin(
+        self, steps: Sequence[Step], now_us: int, prepare: Callable[[Call], Request]
+    ) -> Attempt | None:
+        """Claim the next call that is due for one of ``steps``, and write the attempt at it.
+
+        The first step wins. None when nothing can be claimed at present. ``prepare`` makes the request
+        of the call, on the writer's thread. An attempt whose caller is cancelled meanwhile is ended as
+        one that was not sent. Raises ``LedgerDamaged`` for a call that is not what was planned (others
+        can still be recorded), and ``LimitReached`` when more would be deleted than ``max_delete``
+        allows.
         """
-        claimed = await self._sound(lambda c: self._claim(c, steps, now_us))
-        if isinstance(claimed, LedgerDamaged | LimitReached):
-            raise claimed
-        return claimed
+        begun: list[Attempt] = []
 
-    async def _sound(self, write: Callable[[apsw.Connection], T]) -> T:
-        """The value of a write; raises ``LedgerDamaged`` where it could not read the plan.
+        def write(connection: apsw.Connection) -> Attempt | LimitReached | None:
+            call = self._claim(connection, steps, now_us)
+            if call is None or isinstance(call, LimitReached):
+                return call
+            begun.append(self._open(call, prepare(call), now_us))
+            return begun[0]
 
-        What the write has done until then is kept: raised in it, damage would also undo what other
-        loops record in the same commit.
-        """
+        try:
+            attempt = _undamaged(await self._writer.submit(_sound(write)))
+        except asyncio.CancelledError:
+            self._submit(lambda c: self._take_back(c, begun, now_us))
+            raise
+        if isinstance(attempt, LimitReached):
+            raise attempt
+        return attempt
 
-        def tried(connection: apsw.Connection) -> T | LedgerDamaged:
-            try:
-                return write(connection)
-            except GateClosed as damaged:
-                return LedgerDamaged(f"{damaged.cause}, so nothing more is sent", damaged.remedy)
+    def _open(self, call: Call, request: Request, opened_us: int) -> Attempt:
+        self._seq += 1
+        self._postings.open(
+            (
+                self._seq,
+                call.call_no,
+                request.operation,
+                str(request.step),
+                request.nonce,
+                hashlib.sha256(request.body).hexdigest(),
+                msgspec.json.encode(request.face_ids).decode(),
+                opened_us,
+            )
+        )
+        return Attempt(self._seq, call, request)
 
-        value = await self._writer.submit(tried)
-        if isinstance(value, LedgerDamaged):
-            raise value
-        return value
+    def _take_back(
+        self, connection: apsw.Connection, begun: Sequence[Attempt], now_us: int
+    ) -> None:
+        for attempt in begun:
+            self._untried.pop(attempt.call.call_no, None)
+            message = "the run ended before this request was sent"
+            self._append_ending(
+                attempt.seq, Evidence(Kind.NOT_SENT, now_us, code="cancelled", message=message)
+            )
+            self._postings.write(connection)
+            self._restate(connection, attempt.call.call_no)
 
     def _claim(
         self, connection: apsw.Connection, steps: Sequence[Step], now_us: int
-    ) -> Call | LedgerDamaged | LimitReached | None:
+    ) -> Call | LimitReached | None:
+        """Raises ``LedgerDamaged`` with nothing claimed, and ``GateClosed`` where the plan is damaged."""
         for step in steps:
             bindings: dict[str, str | int] = {
                 "step": str(step),
@@ -398,9 +458,7 @@ class Ledger:
                 and self._frontier.has_next(self._ramp.last_call_no)
             ):
                 # What was begun and can go at once is further in front than the rest of the plan.
-                claim = CLAIM_BEGUN_IN_STAGE if self._ramp.is_open else CLAIM_BEGUN
-                ahead_of = {**bindings, "frontier": self._frontier.call_no}
-                claimed = query(connection, claim, ahead_of).fetchone()
+                claimed = self._claim_begun(connection, bindings)
                 if claimed is not None:
                     break
                 planned = self._frontier.claim(connection)
@@ -410,15 +468,30 @@ class Ledger:
             if claimed is None:
                 bindings["now_us"] = now_us
                 bindings["beyond_us"] = now_us + self._rules.absence_interval_us
+                self._postings.write(connection)
                 claim = CLAIM_IN_STAGE if self._ramp.is_open else CLAIM
                 claimed = query(connection, claim, bindings).fetchone()
             if claimed is not None:
                 return self._checked(connection, step, _Claimed._make(claimed))
         return None
 
+    def _claim_begun(
+        self, connection: apsw.Connection, bindings: Mapping[str, str | int]
+    ) -> tuple[Any, ...] | None:
+        self._look_back |= self._frontier.take_passed()
+        if not self._look_back:
+            return None
+        self._postings.write(connection)
+        claim = CLAIM_BEGUN_IN_STAGE if self._ramp.is_open else CLAIM_BEGUN
+        ahead_of = {**bindings, "frontier": self._frontier.call_no}
+        claimed: tuple[Any, ...] | None = query(connection, claim, ahead_of).fetchone()
+        # Until something is recorded that is not as planned, or lets go of another of its person.
+        self._look_back = claimed is not None
+        return claimed
+
     def _planned_call(self, planned: PlannedCall) -> Call:
         # A call has as many faces as one attempt may name; whole persons were begun with the plan.
-        self._untried.add(planned.call_no)
+        self._untried[planned.call_no] = planned.shares_person
         faces = planned.faces
         return Call(
             planned.call_no,
@@ -432,14 +505,12 @@ class Ledger:
 
     def _checked(
         self, connection: apsw.Connection, step: Step, claimed: _Claimed
-    ) -> Call | LedgerDamaged | LimitReached:
+    ) -> Call | LimitReached:
         call_no, person_id, whole, sealed = claimed
-        self._untried.discard(call_no)
         faces = query(connection, FACES_OF_CALL, (call_no,)).fetchall()
         if self._seal(call_no, person_id, [face[0] for face in faces]) != sealed:
-            # A value: raised here, it would undo what other loops record in the same commit.
             connection.execute(SET_STATE, (WAITING, call_no))
-            return _damaged(self._path, call_no)
+            raise _damaged(self._path, call_no)
         if whole and step is Step.DELETE and self._is_too_much():
             connection.execute(SET_STATE, (WAITING, call_no))
             return LimitReached(
@@ -488,31 +559,9 @@ class Ledger:
             first = int(min(times))
             return first if first <= now_us + self._rules.absence_interval_us else now_us
 
-        return await self._writer.submit(read)
+        return await self._submit(read)
 
-    # Attempts and evidence
-
-    async def open_attempt(self, request: Request, opened_us: int) -> int:
-        """Write the attempt ahead of its first byte; returns its sequence number."""
-
-        def write(connection: apsw.Connection) -> int:
-            self._seq += 1
-            connection.execute(
-                INSERT_ATTEMPT,
-                (
-                    self._seq,
-                    request.call_no,
-                    request.operation,
-                    str(request.step),
-                    request.nonce,
-                    hashlib.sha256(request.body).hexdigest(),
-                    msgspec.json.encode(request.face_ids).decode(),
-                    opened_us,
-                ),
-            )
-            return self._seq
-
-        return await self._writer.submit(write)
+    # Evidence
 
     async def record(self, attempt_seq: int, call: Call, evidence: Evidence) -> Waiting | None:
         """Write how an attempt ended, what its faces are now and what the call waits for.
@@ -522,10 +571,10 @@ class Ledger:
         """
 
         def write(connection: apsw.Connection) -> Waiting | None:
-            self._append_ending(connection, attempt_seq, evidence)
+            self._append_ending(attempt_seq, evidence)
             if self._is_plain(call, evidence):
-                self._settle(connection, call, evidence)
                 return None
+            self._settle_up(connection)
             if call.whole and call.step is Step.LOOKUP and evidence.kind is Kind.SHOWN:
                 self._take_in(connection, call, evidence.listed)
             return self._restate(connection, call.call_no)
@@ -533,33 +582,29 @@ class Ledger:
         return await self._writer.submit(write)
 
     def _is_plain(self, call: Call, evidence: Evidence) -> bool:
-        """Whether the first attempt of a call has deleted all of it, and nobody has to look again.
+        """Whether the first attempt of a call has deleted all of it, which settles it.
 
-        Nearly all calls are such. Neither an exclusion list nor a conflict changes what was deleted.
+        Nearly all calls are such, and to restate them would cost three times as much. Neither an
+        exclusion list nor a conflict changes what was deleted.
         """
-        untried = call.call_no in self._untried
-        self._untried.discard(call.call_no)
-        return (
-            untried
-            and not self._verifies
-            and evidence.kind is Kind.LISTED
-            and evidence.sent_us is not None
-            and frozenset(call.face_ids).issubset(evidence.listed)
+        shares_person = self._untried.pop(call.call_no, None)
+        if (
+            shares_person is None
+            or self._verifies
+            or evidence.kind is not Kind.LISTED
+            or evidence.sent_us is None
+            or not frozenset(call.face_ids).issubset(evidence.listed)
+        ):
+            return False
+        self._postings.settle(
+            call.call_no, len(call.face_ids), evidence.code, evidence.sent_us, self._seq
         )
+        self._look_back |= shares_person
+        return True
 
-    def _settle(self, connection: apsw.Connection, call: Call, evidence: Evidence) -> None:
-        """What ``_restate`` comes to for a plain call, at a third of the cost."""
-        standing = (evidence.code, evidence.sent_us, self._seq, call.call_no)
-        connection.execute(SET_DELETED, standing)
-        connection.execute(TALLY_DELETED, (len(call.face_ids),))
-        connection.execute(SET_WAITING, (SETTLED, "", 0, call.call_no))
-
-    def _append_ending(
-        self, connection: apsw.Connection, attempt_seq: int, evidence: Evidence
-    ) -> None:
+    def _append_ending(self, attempt_seq: int, evidence: Evidence) -> None:
         self._seq += 1
-        connection.execute(
-            INSERT_ENDING,
+        self._postings.end(
             (
                 self._seq,
                 attempt_seq,
@@ -572,7 +617,7 @@ class Ledger:
                 evidence.request_id,
                 msgspec.json.encode(evidence.listed).decode(),
                 evidence.retry_after_seconds,
-            ),
+            )
         )
 
     def _take_in(self, connection: apsw.Connection, call: Call, face_ids: Iterable[str]) -> None:
@@ -835,7 +880,6 @@ class Ledger:
             for call_no, attempt_seq in query(connection, LEFT_BEHIND).fetchall():
                 if attempt_seq is not None:
                     self._append_ending(
-                        connection,
                         attempt_seq,
                         Evidence(
                             Kind.CLOSED,
@@ -845,10 +889,11 @@ class Ledger:
                         ),
                     )
                     closed += 1
+                self._postings.write(connection)
                 self._restate(connection, call_no)
             return closed
 
-        return await self._writer.submit(write)
+        return await self._submit(write)
 
     # Holds
 
@@ -871,7 +916,7 @@ class Ledger:
                         self._take_out(connection, call_no)
             return self._count_held(connection) - before
 
-        return await self._sound(write)
+        return _undamaged(await self._submit(_sound(write)))
 
     @staticmethod
     def _count_held(connection: apsw.Connection) -> int:
@@ -908,7 +953,7 @@ class Ledger:
             if self._verifies and verb is not Verb.RUN:
                 self._reopen(connection, UNVERIFIED)
 
-        await self._writer.submit(write)
+        await self._submit(write)
 
     def _reopen(self, connection: apsw.Connection, calls: str) -> None:
         for (call_no,) in query(connection, calls).fetchall():
@@ -959,7 +1004,7 @@ class Ledger:
     ) -> None:
         """Note why the work ended and where the time went."""
         waits = msgspec.json.encode({key: round(value, 3) for key, value in waits_seconds.items()})
-        await self._writer.submit(
+        await self._submit(
             lambda c: c.execute(
                 END_SESSION, (ended_us, str(reason), detail, waits.decode(), self._session_no)
             )
@@ -970,7 +1015,7 @@ class Ledger:
 
         Writes nothing, so it can be asked many times a second.
         """
-        rows = await self._writer.submit(
+        rows = await self._submit(
             lambda c: query(c, NEW_ORDERS, (after_seq, self._session_no)).fetchall()
         )
         return [
@@ -981,17 +1026,17 @@ class Ledger:
     async def accept(self, order: Order, now_us: int) -> bool:
         """Take up an order for good; False where its giver has withdrawn it."""
         bindings = (order.seq, now_us)
-        accepted = await self._writer.submit(lambda c: query(c, ACCEPT, bindings).fetchall())
+        accepted = await self._submit(lambda c: query(c, ACCEPT, bindings).fetchall())
         return bool(accepted)
 
     async def note_taken(self, order: Order, taken: Taken) -> None:
         """Write what became of an order."""
         bindings = (order.seq, taken.taken_us, taken.said, taken.remedy, int(taken.refused))
-        await self._writer.submit(lambda c: c.execute(NOTE_TAKEN, bindings))
+        await self._submit(lambda c: c.execute(NOTE_TAKEN, bindings))
 
     async def beat(self, pulse: Pulse) -> None:
         """Write over what was last said of the run."""
-        await self._writer.submit(
+        await self._submit(
             lambda c: c.execute(BEAT, (self._session_no, *astuple(pulse))),
         )
 
@@ -1020,7 +1065,7 @@ class Ledger:
                 counted[Outcome(face.outcome)] += waited or before.outcome != face.outcome
             return dict(+counted)
 
-        return await self._writer.submit(read)
+        return await self._submit(read)
 
     async def take_set_aside(self) -> Sequence[int]:
         """Calls, each told once, that no answer has settled.
@@ -1033,7 +1078,7 @@ class Ledger:
             taken, self._set_aside_calls = self._set_aside_calls, []
             return taken
 
-        return await self._writer.submit(take)
+        return await self._submit(take)
 
     async def judge_stage(
         self, call_no: int | None, wanted: AbstractSet[Outcome], now_us: int
@@ -1044,19 +1089,21 @@ class Ledger:
         none is open; without ``call_no`` all settled calls of the stage are looked at. Raises
         ``LedgerDamaged`` where the calls behind the stage are not what was planned.
         """
-        return await self._sound(
-            lambda c: self._ramp.judge(c, self._frontier, call_no, wanted, now_us)
+        return _undamaged(
+            await self._submit(
+                _sound(lambda c: self._ramp.judge(c, self._frontier, call_no, wanted, now_us))
+            )
         )
 
     async def tally(self) -> dict[str, int]:
         """Distinct faces per outcome, as committed."""
-        return await self._writer.submit(
+        return await self._submit(
             lambda c: dict(query(c, "SELECT outcome, faces FROM tally WHERE faces <> 0"))
         )
 
     async def lookups_left(self) -> int:
         """Calls that are still to be looked up once more, for a verification."""
-        return await self._writer.submit(lambda c: int(query(c, TO_BE_VERIFIED).fetchone()[0]))
+        return await self._submit(lambda c: int(query(c, TO_BE_VERIFIED).fetchone()[0]))
 
     async def is_finished(self) -> bool:
         """Whether nothing waits, nothing is unknown, and what was to be verified is."""
@@ -1069,7 +1116,7 @@ class Ledger:
             unverified = query(connection, UNVERIFIED + " LIMIT 1").fetchone()
             return waiting is None and unknown is None and unverified is None
 
-        return await self._writer.submit(read)
+        return await self._submit(read)
 
 
 def _as_stored(face: _Face) -> Standing:

@@ -218,10 +218,10 @@ class Tape:
 
     def _calls_with(self, call_no: int) -> _Calls | None:
         """The block that holds a call; None beyond the last one."""
-        for numbers, kept in self._kept.items():
+        for numbers in reversed(self._kept):  # nearly always the one that was used last
             if call_no in numbers:
                 self._kept.move_to_end(numbers)
-                return kept
+                return self._kept[numbers]
         block = query(self._connection, BLOCK_WITH, (call_no,)).fetchone()
         if block is None or call_no >= block[0] + block[1]:
             return None

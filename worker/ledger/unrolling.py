@@ -9,15 +9,10 @@ from contextlib import contextmanager
 import apsw
 
 from worker.ledger.database import WAITING, query, seal
+from worker.ledger.postings import INSERT_CALLS, INSERT_FACES, Row, write_rows
 from worker.ledger.rowmap import RowMap, reason_of
 from worker.ledger.tape import PlannedCall, Tape
-from worker.model import Step
-
-INSERT_CALL = "INSERT INTO call VALUES (?, ?, ?, ?, ?, 0, ?)"
-INSERT_FACE = """
-INSERT INTO face (call_no, first_row, source_no, line, face_id, step, outcome, code, attempts)
-VALUES (?, ?, ?, ?, ?, ?, 'unsent', '', 0)
-"""
+from worker.model import Outcome, Step
 
 # Tables of the names that the ledger had if it did not pack what is written once.
 CREATE_ROW = """
@@ -52,30 +47,36 @@ CREATE INDEX temp.unrolled_face_first_row ON face (first_row);
 """
 
 
+def rows_of(run_id: str, planned: PlannedCall, state: int) -> tuple[Row, list[Row]]:
+    """The row of ``call`` and those of ``face`` for a planned call of which nothing is known yet."""
+    call_no, person_id, whole, faces, _, _ = planned
+    named = len(faces) - whole
+    # What is named goes first; then somebody looks for the rest.
+    step = str(Step.DELETE if named else Step.LOOKUP)
+    sealed = seal(run_id, call_no, person_id, [face.face_id for face in faces])
+    return (call_no, person_id, int(whole), state, step, 0, sealed), [
+        (
+            call_no,
+            first_row,
+            source_no,
+            line,
+            face_id,
+            step if face_id or not named else "",
+            str(Outcome.UNSENT),
+            "",
+            0,
+        )
+        for face_id, first_row, source_no, line in faces
+    ]
+
+
 def unroll_call(
     connection: apsw.Connection, run_id: str, planned: PlannedCall, *, state: int = WAITING
 ) -> None:
     """Give a planned call its rows, in the caller's transaction."""
-    call_no, person_id, whole, faces, _, _ = planned
-    named = len(faces) - whole
-    # What is named goes first; then somebody looks for the rest.
-    step = Step.DELETE if named else Step.LOOKUP
-    sealed = seal(run_id, call_no, person_id, [face.face_id for face in faces])
-    connection.execute(INSERT_CALL, (call_no, person_id, int(whole), state, str(step), sealed))
-    connection.executemany(
-        INSERT_FACE,
-        [
-            (
-                call_no,
-                first_row,
-                source_no,
-                line,
-                face_id,
-                str(step) if face_id or not named else "",
-            )
-            for face_id, first_row, source_no, line in faces
-        ],
-    )
+    call, faces = rows_of(run_id, planned, state)
+    write_rows(connection, INSERT_CALLS, [call])
+    write_rows(connection, INSERT_FACES, faces)
 
 
 @contextmanager

@@ -50,11 +50,18 @@ def ledger_failed(path: str, error: Exception) -> LedgerFailed:
     )
 
 
-def commit_batch(connection: apsw.Connection, writes: list[Write[Any]]) -> list[Any]:
-    """All of ``writes`` in one durable transaction, or none of them."""
+def nothing(_: apsw.Connection) -> None:
+    """For a writer whose writes leave nothing to be written at their end."""
+
+
+def commit_batch(
+    connection: apsw.Connection, writes: list[Write[Any]], last: Write[None] = nothing
+) -> list[Any]:
+    """All of ``writes``, and ``last`` behind them, in one durable transaction, or none of them."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         results = [write(connection) for write in writes]
+        last(connection)
         connection.execute("COMMIT")
     except BaseException:
         # A failed sync is never retried as if it had worked: the transaction is given up.
@@ -67,8 +74,10 @@ def commit_batch(connection: apsw.Connection, writes: list[Write[Any]]) -> list[
 class ThreadWriter:
     """The writer of a real run."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, last: Write[None] = nothing) -> None:
+        """``last`` ends every transaction."""
         self._connection = connection
+        self._last = last
         self._path = connection.filename
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[tuple[Write[Any], asyncio.Future[Any]] | None] = (
@@ -109,7 +118,9 @@ class ThreadWriter:
         results: list[Any] = []
         if self._failure is None:
             try:
-                results = commit_batch(self._connection, [write for write, _ in pending])
+                results = commit_batch(
+                    self._connection, [write for write, _ in pending], self._last
+                )
             except Exception as error:  # noqa: BLE001 (whatever it was, the ledger is no longer the truth)
                 self._failure = (
                     error if isinstance(error, LedgerFailed) else ledger_failed(self._path, error)
@@ -135,8 +146,10 @@ def _resolve(
 class InlineWriter:
     """Writes at once on the caller's thread: for simulated runs on a virtual clock."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, last: Write[None] = nothing) -> None:
+        """``last`` ends every transaction."""
         self._connection = connection
+        self._last = last
         self._path = connection.filename
         self._failure: LedgerFailed | None = None
 
@@ -145,7 +158,7 @@ class InlineWriter:
         results: list[T] = []
         if self._failure is None:
             try:
-                results = commit_batch(self._connection, [write])
+                results = commit_batch(self._connection, [write], self._last)
             except Exception as error:  # noqa: BLE001 (as above)
                 self._failure = (
                     error if isinstance(error, LedgerFailed) else ledger_failed(self._path, error)
