@@ -14,13 +14,15 @@ import pyarrow as pa
 import pytest
 
 from worker.errors import GateClosed
+from worker.holds import Holds
 from worker.ledger import draft, grouping
 from worker.ledger.collation import Readable
 from worker.ledger.columns import integers, strings
 from worker.ledger.database import FILE_NAME, PARTS_NAME
 from worker.ledger.draft import LedgerDraft
 from worker.ledger.grouping import PARTS, PartedCollation
-from worker.model import Entry
+from worker.model import Entry, SourceSummary
+from worker.plan import PlanFigures
 from worker.texts import Texts
 
 
@@ -118,3 +120,63 @@ def test_suspects_are_compared_part_by_part(
         pass
     assert collated.figures().conflicts == 800
     assert collated.figures().faces == 200
+
+
+def one_person(count: int) -> list[Entry]:
+    """As a wrong column gives it, behind others and with each pair twice."""
+    others = [Entry(n, n + 2, "", f"p-{n}", f"{n}", "", "", "") for n in range(30)]
+    same = [Entry(30 + n, 32 + n, "", "shop", f"9{n // 2}", "", "", "") for n in range(2 * count)]
+    return [*others, *same]
+
+
+def arranged(
+    directory: Path, entries: list[Entry], *, allow_oversized: bool, held: str = ""
+) -> PlanFigures:
+    directory.mkdir()
+    with LedgerDraft(directory, allow_oversized=allow_oversized) as planned:
+        for start in range(0, len(entries), 50):
+            planned.add(0, entries[start : start + 50])
+        planned.add_source(0, SourceSummary("faces.csv", "csv", "", 1, 1, 1, 0, ()))
+        planned.add_holds(Holds(frozenset({(held, "")} if held else ()), "x"))
+        return planned.arrange("run", 20)
+
+
+def test_one_person_with_all_faces_is_refused_before_memory_has_to_hold_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draft, "ROWS_IN_MEMORY", 10)
+    monkeypatch.setattr(draft, "MOST_FACES", 100)
+    monkeypatch.setattr(grouping, "ROWS_AT_ONCE", 50)
+    monkeypatch.setattr(grouping, "ROWS_GROUPED_AT_ONCE", 50)
+    sizes: list[int] = []
+
+    class Watched(grouping._Grouped):
+        def __init__(self, rows: pa.RecordBatch) -> None:
+            sizes.append(len(rows))
+            super().__init__(rows)
+
+    monkeypatch.setattr(grouping, "_Grouped", Watched)
+    with pytest.raises(GateClosed) as refused:
+        arranged(tmp_path / "wrong", one_person(5_000), allow_oversized=False)
+    assert refused.value.cause.startswith(
+        "faces.csv:32: the person in this line has more than 100 "
+    )
+    assert "20 are documented" in refused.value.cause
+    assert "--allow-oversized-persons" in refused.value.remedy
+    assert max(sizes) < 400
+    assert list((tmp_path / "wrong").iterdir()) == []
+    allowed = arranged(tmp_path / "allowed", one_person(5_000), allow_oversized=True)
+    assert (allowed.oversized_persons, allowed.largest_person_faces) == (1, 5_000)
+
+
+def test_only_distinct_faces_that_would_be_sent_make_a_person_too_big_for_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draft, "ROWS_IN_MEMORY", 10)
+    monkeypatch.setattr(draft, "MOST_FACES", 100)
+    monkeypatch.setattr(grouping, "ROWS_AT_ONCE", 50)
+    monkeypatch.setattr(grouping, "ROWS_GROUPED_AT_ONCE", 50)
+    just = arranged(tmp_path / "just", one_person(100), allow_oversized=False)
+    assert (just.oversized_persons, just.largest_person_faces, just.repeats) == (1, 100, 100)
+    held = arranged(tmp_path / "held", one_person(5_000), allow_oversized=False, held="shop")
+    assert (held.oversized_persons, held.held) == (0, 10_000)

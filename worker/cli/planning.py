@@ -27,7 +27,7 @@ from worker.clock import SystemClock
 from worker.deadlines import Schedule
 from worker.errors import GateClosed, InputRefused, UsageRefused
 from worker.holds import NO_HOLDS, Grammar, Holds, read_holds
-from worker.ledger.draft import LedgerDraft, discard_draft, no_room_remedy
+from worker.ledger.draft import OVERSIZED_REMEDY, LedgerDraft, discard_draft, no_room_remedy
 from worker.plan import PlanFigures, draw_up
 from worker.report.rejections import write_rejections
 from worker.settings import DOCUMENTED_FACES_PER_PERSON, Settings
@@ -120,12 +120,15 @@ def planned(
             accept_ids=settings.accept_ids,
         )
 
+    def new_draft() -> LedgerDraft:
+        return LedgerDraft(directory, flag=flag, allow_oversized=settings.allow_oversized_persons)
+
     with ExitStack() as stack:
         if is_big(specs):
-            figures = _drawn_up_apart(figures_of, directory, flag)
+            figures = _drawn_up_apart(figures_of, new_draft, directory)
             draft = stack.enter_context(LedgerDraft.left(directory, figures, flag=flag))
         else:
-            draft = stack.enter_context(LedgerDraft(directory, flag=flag))
+            draft = stack.enter_context(new_draft())
             figures = figures_of(draft)
         if quiet:
             # Nobody may be shown the plan, in which they stand otherwise.
@@ -151,10 +154,12 @@ def is_big(specs: Sequence[str]) -> bool:
 
 
 def _drawn_up_apart(
-    figures_of: Callable[[LedgerDraft], PlanFigures], directory: Path, flag: str
+    figures_of: Callable[[LedgerDraft], PlanFigures],
+    new_draft: Callable[[], LedgerDraft],
+    directory: Path,
 ) -> PlanFigures:
     def work() -> bytes:
-        with LedgerDraft(directory, flag=flag) as draft:
+        with new_draft() as draft:
             figures = figures_of(draft)
             draft.leave()
             return msgspec.json.encode(figures)
@@ -254,8 +259,7 @@ def check_plan(figures: PlanFigures, settings: Settings) -> None:
             f"{counted(figures.oversized_persons, 'person')} would have more than the documented"
             f" {DOCUMENTED_FACES_PER_PERSON} faces (up to {figures.largest_person_faces:,}): a"
             " wrong column as person ID looks like this",
-            "check --columns; give --allow-oversized-persons if the account really has such"
-            " persons",
+            OVERSIZED_REMEDY,
         )
 
 

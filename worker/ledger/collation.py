@@ -58,6 +58,18 @@ class Pair(NamedTuple):
     first_row: int
 
 
+class TooManyFaces(Exception):
+    """A person has more faces than are grouped for one whom nobody has allowed.
+
+    Names the first of its rows.
+    """
+
+    def __init__(self, source_no: int, line: int) -> None:
+        super().__init__(f"the person in line {line} of source {source_no}")
+        self.source_no = source_no
+        self.line = line
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What the rows come to; see ``worker.plan.PlanFigures``."""
@@ -102,7 +114,11 @@ class Collation(Protocol):
         self, row_no: int, record_no: int, source_no: int, stretch: Stretch
     ) -> None: ...
 
-    def collate(self, holds: frozenset[Hold], faces_per_call: int) -> Collated: ...
+    def collate(
+        self, holds: frozenset[Hold], faces_per_call: int, most_faces: int | None = None
+    ) -> Collated:
+        """Raises ``TooManyFaces`` for a person with more than ``most_faces``, where memory needs it."""
+        ...
 
     def pairs(self) -> Iterator[Pair]:
         """Every pair with its first row, those of one person adjacent."""
@@ -131,7 +147,12 @@ class MemoryCollation:
             stretch.dues_us or [None] * count,
         )
 
-    def collate(self, holds: frozenset[Hold], faces_per_call: int) -> Collated:
+    def collate(
+        self,
+        holds: frozenset[Hold],
+        faces_per_call: int,
+        most_faces: int | None = None,  # noqa: ARG002 (memory holds whatever came here)
+    ) -> Collated:
         return _CollatedInMemory(self.rows, holds, faces_per_call)
 
     def pairs(self) -> Iterator[Pair]:

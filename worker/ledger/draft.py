@@ -22,7 +22,14 @@ from worker.deadlines import Schedule
 from worker.errors import GateClosed
 from worker.holds import NO_HOLDS, Holds
 from worker.ledger import dues
-from worker.ledger.collation import Collation, Figures, MemoryCollation, Pair, Readable
+from worker.ledger.collation import (
+    Collation,
+    Figures,
+    MemoryCollation,
+    Pair,
+    Readable,
+    TooManyFaces,
+)
 from worker.ledger.database import (
     DRAFT_NAME,
     FILE_NAME,
@@ -50,6 +57,14 @@ from worker.plan import SHOWN_REJECTIONS, PlanFigures, Rejection
 
 ROWS_IN_MEMORY = 100_000
 """Readable rows beyond which memory is not what holds them while they are collated."""
+
+MOST_FACES = 250_000
+"""Of one person, where persons with more than the documented number are not allowed: such a plan is
+refused anyway, and one in which everybody is the same person would take memory without end before."""
+
+OVERSIZED_REMEDY = (
+    "check --columns; give --allow-oversized-persons if the account really has such persons"
+)
 
 FACES_MADE_UP = 3
 """For each whole person of a rehearsal of whom the input names no face."""
@@ -80,12 +95,19 @@ class LedgerDraft:
     away; a ledger that lacks rows never exists.
     """
 
-    def __init__(self, run_dir: Path, *, flag: str = "--run-dir DIR") -> None:
-        """In ``run_dir``; ``flag`` names another place."""
+    def __init__(
+        self, run_dir: Path, *, flag: str = "--run-dir DIR", allow_oversized: bool = True
+    ) -> None:
+        """In ``run_dir``; ``flag`` names another place.
+
+        Unless persons with more faces than are documented are allowed, who has ``MOST_FACES`` and more
+        may be refused before the plan is complete.
+        """
         self._run_dir = run_dir
         self._path = run_dir / DRAFT_NAME
         self._parts = run_dir / PARTS_NAME
         self._flag = flag
+        self._allow_oversized = allow_oversized
         self._records = 0
         self._blank_lines = 0
         self._last_record: tuple[int, int] | None = None
@@ -247,11 +269,15 @@ class LedgerDraft:
         """Group, drop repeats, set conflicts aside, and put the calls into their order.
 
         With a ``schedule`` the figures say what becomes of the due times, if there are any.
+        Raises ``GateClosed``, also for a person with so many faces that memory might not hold them.
         """
         with self._writing():
             self._rows.finish()
             self._row_count = self._rows.rows
-            figures = self._line_up(run_id, faces_per_call)
+            try:
+                figures = self._line_up(run_id, faces_per_call)
+            except TooManyFaces as refused:
+                raise self._oversized(refused, faces_per_call) from refused
             self._conflicts = figures.conflicts
             forecast = dues.forecast(self._connection, schedule) if schedule else None
             # To read is to write, too, where memory has to make room.
@@ -277,10 +303,20 @@ class LedgerDraft:
             forecast=forecast,
         )
 
+    def _oversized(self, refused: TooManyFaces, documented: int) -> GateClosed:
+        names = dict(query(self._connection, "SELECT source_no, name FROM source").fetchall())
+        return GateClosed(
+            f"{names[refused.source_no]}:{refused.line}: the person in this line has more than"
+            f" {MOST_FACES:,} faces in the input, and {documented} are documented: a wrong column as"
+            " person ID looks like this; nothing was sent",
+            OVERSIZED_REMEDY,
+        )
+
     def _line_up(self, run_id: str, faces_per_call: int) -> Figures:
         """Write the calls in their order, and what became of rows."""
         connection = self._connection
-        collated = self._collation.collate(self._holds.entries, faces_per_call)
+        most_faces = None if self._allow_oversized else MOST_FACES
+        collated = self._collation.collate(self._holds.entries, faces_per_call, most_faces)
         for columns, count in collated.amendments():
             write_amendments(connection, columns, count)
         write_blocks(connection, run_id, collated.blocks())

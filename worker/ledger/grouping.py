@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from worker.ledger.ahead import ahead
-from worker.ledger.collation import Collated, Due, Figures, Pair, Readable
+from worker.ledger.collation import Collated, Due, Figures, Pair, Readable, TooManyFaces
 from worker.ledger.columns import Numbers
 from worker.ledger.fingerprints import fingerprints, total
 from worker.ledger.rowmap import AMENDMENTS_PER_BLOCK, CONFLICT, FATES, HELD
@@ -167,7 +167,9 @@ class PartedCollation:
         self._parts.split(_joined(self._pending), np.concatenate(self._places))
         self._pending, self._places, self._pending_rows = [], [], 0
 
-    def collate(self, holds: frozenset[Hold], faces_per_call: int) -> Collated:
+    def collate(
+        self, holds: frozenset[Hold], faces_per_call: int, most_faces: int | None = None
+    ) -> Collated:
         self._split()
         self._parts.close()
         return _Collated(
@@ -178,6 +180,7 @@ class PartedCollation:
             dues=self._dues,
             holds=holds,
             faces_per_call=faces_per_call,
+            most_faces=most_faces,
         )
 
     def pairs(self) -> Iterator[Pair]:
@@ -428,6 +431,7 @@ class _Collated:
         dues: _Dues,
         holds: frozenset[Hold],
         faces_per_call: int,
+        most_faces: int | None,
     ) -> None:
         self._directory = directory
         self._parts = parts
@@ -435,6 +439,7 @@ class _Collated:
         self._read = read
         self._dues = dues
         self._faces_per_call = faces_per_call
+        self._most_faces = most_faces
         self._held_persons = pa.array({person for person, face in holds if not face}, pa.string())
         self._held_faces = {hold for hold in holds if hold[1]}
         self._persons_of_held_faces = pa.array(
@@ -497,6 +502,7 @@ class _Collated:
             fates = _Fates(
                 self._held(rows), *conflicts.of(_integers(rows["row_no"])[grouped.first])
             )
+            self._require_few_faces(rows, grouped, fates.held)
             is_new = np.arange(len(rows)) >= len(rows) - len(some)
             part.count("repeats", np.count_nonzero(~grouped.is_first))
             part.count("held", np.count_nonzero(fates.held & is_new))
@@ -521,6 +527,20 @@ class _Collated:
         )
         part.faces = np.split(numbers, bounds)
         return part
+
+    def _require_few_faces(
+        self, rows: pa.RecordBatch, grouped: _Grouped, held: NDArray[np.bool_]
+    ) -> None:
+        """Raise ``TooManyFaces`` as soon as a person has more than are kept for one who may not be sent."""
+        if self._most_faces is None or len(rows) <= self._most_faces:
+            return
+        named = np.flatnonzero(grouped.is_first & ~grouped.is_whole & ~held)
+        sizes = np.bincount(grouped.persons[named], minlength=1)
+        largest = int(sizes.argmax())
+        if sizes[largest] > self._most_faces:
+            # Rows come in input order, and so does what is kept of them.
+            first = int(named[np.argmax(grouped.persons[named] == largest)])
+            raise TooManyFaces(rows["source_no"][first].as_py(), rows["line"][first].as_py())
 
     def _held(self, rows: pa.RecordBatch) -> NDArray[np.bool_]:
         persons = rows["person_id"]
