@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from worker.ledger.columns import integers, strings
 from worker.ledger.database import FILE_NAME, PARTS_NAME
 from worker.ledger.draft import LedgerDraft
 from worker.ledger.grouping import PARTS, PartedCollation
-from worker.model import Entry, SourceSummary
+from worker.model import Entry, SourceSummary, Stretch
 from worker.plan import PlanFigures
 from worker.texts import Texts
 
@@ -180,3 +181,39 @@ def test_only_distinct_faces_that_would_be_sent_make_a_person_too_big_for_memory
     assert (just.oversized_persons, just.largest_person_faces, just.repeats) == (1, 100, 100)
     held = arranged(tmp_path / "held", one_person(5_000), allow_oversized=False, held="shop")
     assert (held.oversized_persons, held.held) == (0, 10_000)
+
+
+def test_due_times_take_no_memory_for_each_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grouping, "ROWS_AT_ONCE", 5_000)
+    monkeypatch.setattr(grouping, "ROWS_PER_PART_OF_ORDER", 4_096)
+    monkeypatch.setattr(grouping, "MOST_SAMPLED", 10_000)
+    rows, size = 100_000, 5_000
+    collation = PartedCollation(tmp_path / "parts")
+    tracemalloc.start()
+    for first in range(0, rows, size):
+        # Every second row repeats the first of its person, and every tenth is due whenever.
+        numbers = range(first, first + size)
+        stretch = Stretch(
+            first,
+            range(first + 2, first + size + 2),
+            Texts.of(f"p{n // 4}" for n in numbers),
+            Texts.of(f"{n if n % 2 else n // 4 * 4}" for n in numbers),
+            None,
+            None,
+            [None if n % 10 == 0 else 10**6 - n for n in numbers],
+        )
+        collation.add_stretch(first, first, 0, stretch)
+    noted, _ = tracemalloc.get_traced_memory()
+    collated = collation.collate(frozenset(), 20)
+    for _ in (*collated.amendments(), *collated.blocks()):
+        pass
+    before, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    said = sum(due.due_us == 10**6 - due.row_no for due in collated.dues())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert said == rows * 9 // 10
+    assert noted < 2_500_000  # 40 bytes a row are 4 million
+    assert peak - before < 4_000_000  # the amendments alone are 5 million

@@ -56,10 +56,14 @@ ROWS_PER_PART_OF_ORDER = 262_144
 MOST_PARTS_OF_ORDER = 256
 """All together that is fewer files than the 1 024 that a process may have open on most machines."""
 
+MOST_SAMPLED = 100_000
+"""Of the rows that are due, to tell where one in a hundred of them begins."""
+
 _ROWS_NAME = "rows"
 
 NO_DUE = np.iinfo(np.int64).max
 MASK = (1 << 64) - 1
+MOST_32_BITS = (1 << 31) - 1
 
 _SEVEN_BITS, _SIX_BITS = np.uint64(57), np.uint64(58)
 """What is left of a fingerprint shifted by so much names one of ``PARTS`` or ``PARTS_OF_FACES``."""
@@ -93,6 +97,7 @@ _PERSONS = pa.schema(
 )
 
 _AMENDMENT_COLUMNS = 9
+_DUE_COLUMNS = 5
 
 
 class PartedCollation:
@@ -108,7 +113,7 @@ class PartedCollation:
         self._pending_rows = 0
         self._read = _Sum()
         self._rows = 0
-        self._dues = _Dues()
+        self._dues = _Dues(directory / "dues")
 
     def add(self, rows: Sequence[Readable]) -> None:
         if not rows:
@@ -386,28 +391,49 @@ _NO_CONFLICTS = _Conflicts(*(np.empty(0, np.int64) for _ in range(3)))
 
 
 class _Dues:
-    """When rows are due, as far as any is, and a sample by which persons are split in that order."""
+    """When rows are due, as far as any is, and a sample by which persons are split in that order.
 
-    def __init__(self) -> None:
-        self._rows: list[Integers] = []
+    The rows are kept in a file: they are wanted once more, at the end and in their order.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._sample: list[NDArray[np.complex128]] = []
+        self._sampled = 0
+        self._step = 1
+        """Of so many due rows one is in the sample."""
+        self._rows = 0
 
     def take_note(self, rows: Integers) -> None:
         """``rows``: row, due time, record, source and line of each, due or not."""
         due = rows[rows[:, 1] != NO_DUE]
-        if len(due):
-            self._rows.append(due)
-            some = due[:: max(1, len(due) // 1000)]
-            self._sample.append(some[:, 1] + 1j * some[:, 0])
+        if not len(due):
+            return
+        with self._path.open("ab") as file:
+            file.write(due.tobytes())
+        some = due[-self._rows % self._step :: self._step]
+        self._rows += len(due)
+        self._sample.append(some[:, 1] + 1j * some[:, 0])
+        self._sampled += len(some)
+        while self._sampled > MOST_SAMPLED:
+            self._step *= 2
+            self._sample = [np.concatenate(self._sample)[::2]]
+            self._sampled = len(self._sample[0])
 
     @property
     def are_any(self) -> bool:
-        return bool(self._rows)
+        return self._rows > 0
 
-    def rows(self) -> Iterator[list[int]]:
-        """Row, due time, record, source and line of each row that is due."""
-        for rows in self._rows:
-            yield from rows.tolist()
+    def by_span(self, span: int) -> Iterator[tuple[int, Integers]]:
+        """The rows that are due, as ``take_note`` was told them, none of two spans of rows together."""
+        if not self.are_any:
+            return
+        with self._path.open("rb") as file:
+            while len(rows := np.fromfile(file, np.int64, ROWS_AT_ONCE * _DUE_COLUMNS)):
+                rows = rows.reshape(-1, _DUE_COLUMNS)
+                spans = rows[:, 0] // span
+                for some in np.split(rows, np.flatnonzero(np.diff(spans)) + 1):
+                    yield int(some[0, 0]) // span, some
 
     def bounds(self, parts: int) -> NDArray[np.complex128]:
         """Between so many parts, each due before the next."""
@@ -717,25 +743,39 @@ class _Collated:
         before = self._counts["calls"]
         self._counts["calls"] += len(sizes)
         if self._dues.are_any:
+            # There are not more calls than rows.
+            numbers = np.int32 if self._rows < MOST_32_BITS else np.int64
             if self._call_of_row is None:
-                self._call_of_row = np.full(self._rows, -1)
+                self._call_of_row = np.full(self._rows, -1, numbers)
             self._call_of_row[row_nos] = before + np.repeat(np.arange(len(sizes)), sizes)
-            self._last_calls.append(before + last_calls)
+            self._last_calls.append((before + last_calls).astype(numbers))
 
     def dues(self) -> Iterator[Due]:
         if self._call_of_row is None:
             return
         last_calls = np.concatenate(self._last_calls)
-        tables = [np.fromfile(x, np.int64).reshape(-1, _AMENDMENT_COLUMNS) for x in self._amended]
-        amended = np.concatenate(tables)
-        repeats = amended[(amended[:, 3] == 0) & (amended[:, 4] >= 0)]
-        first_of = dict(zip(repeats[:, 0].tolist(), repeats[:, 4].tolist(), strict=True))
-        for row_no, due_us, record_no, source_no, line in self._dues.rows():
-            first_row = first_of.get(row_no, row_no)
-            call_no = int(self._call_of_row[first_row])
-            if call_no >= 0:
-                last = int(last_calls[call_no])
-                yield Due(row_no, due_us, record_no, source_no, line, first_row, call_no, last)
+        at, repeats = -1, np.empty((0, 2), np.int64)
+        for number, rows in self._dues.by_span(self._span):
+            if number != at:
+                at, repeats = number, self._repeats(number)
+            row_nos = rows[:, 0]
+            first_rows = row_nos.copy()
+            if len(repeats):
+                places = np.minimum(np.searchsorted(repeats[:, 0], row_nos), len(repeats) - 1)
+                is_repeat = repeats[places, 0] == row_nos
+                first_rows[is_repeat] = repeats[places[is_repeat], 1]
+            calls = self._call_of_row[first_rows]
+            chosen = calls >= 0
+            calls = calls[chosen]
+            columns = (*rows[chosen].T, first_rows[chosen], calls, last_calls[calls])
+            yield from map(Due, *(column.tolist() for column in columns))
+
+    def _repeats(self, number: int) -> Integers:
+        """Of one file of amendments: the rows that repeat another one and go with it, and that one."""
+        table = np.fromfile(self._amended[number], np.int64).reshape(-1, _AMENDMENT_COLUMNS)
+        table = table[(table[:, 3] == 0) & (table[:, 4] >= 0)]
+        order = np.argsort(table[:, 0])
+        return np.stack([table[order, 0], table[order, 4]], axis=1)
 
     def figures(self) -> Figures:
         return Figures(**self._counts)
