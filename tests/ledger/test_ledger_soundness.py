@@ -12,7 +12,7 @@ import pytest
 from tests.core.rig import draft_run, persons, rows
 from worker.errors import GateClosed
 from worker.ledger import soundness
-from worker.ledger.database import FILE_NAME
+from worker.ledger.database import FILE_NAME, open_beside
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT COUNT(*) FROM n"
 
@@ -69,3 +69,34 @@ async def test_it_is_stopped_also_between_two_statements(
     async with asyncio.timeout(30):
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["not open yet", "just opened"])
+async def test_stopped_while_it_is_opened_it_leaves_no_connection(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, *, opened: bool
+) -> None:
+    begun, may_go_on, done = asyncio.Event(), threading.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    connections: list[apsw.Connection] = []
+
+    def opening(run_dir: Path, *, read_only: bool) -> apsw.Connection:
+        loop.call_soon_threadsafe(begun.set)
+        may_go_on.wait()
+        connections.append(open_beside(run_dir, read_only=read_only))
+        done.set()
+        return connections[0]
+
+    monkeypatch.setattr(soundness, "open_beside", opening)
+    task = asyncio.create_task(soundness.damage(run_dir))
+    await begun.wait()
+    if opened:
+        # The loop is kept from hearing of it before it hears of the end.
+        may_go_on.set()
+        assert done.wait(30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    may_go_on.set()
+    await loop.shutdown_default_executor()
+    with pytest.raises(apsw.ConnectionClosedError):
+        connections[0].pragma("user_version")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 
 import apsw
 
@@ -36,10 +37,14 @@ async def damage(run_dir: Path) -> GateClosed | None:
     Cancelled, it stops reading at once. It never raises for what is wrong with the ledger: the calls in
     flight beside it are to end and to be recorded.
     """
+    opening = _Opening()
     try:
-        connection = await asyncio.to_thread(open_beside, run_dir, read_only=True)
+        connection = await asyncio.to_thread(opening.open, run_dir)
     except GateClosed as refused:
         return refused
+    except asyncio.CancelledError:
+        opening.give_up()
+        raise
     reading = asyncio.create_task(asyncio.to_thread(_read, connection, run_dir))
     try:
         return await asyncio.shield(reading)
@@ -51,6 +56,30 @@ async def damage(run_dir: Path) -> GateClosed | None:
         with suppress(apsw.InterruptError):
             reading.result()
         connection.close()
+
+
+class _Opening:
+    """A connection on its way from the thread that opens it to who waits for that, or does no more."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._connection: apsw.Connection | None = None
+        self._is_given_up = False
+
+    def open(self, run_dir: Path) -> apsw.Connection:
+        connection = open_beside(run_dir, read_only=True)
+        with self._lock:
+            self._connection = connection
+            if self._is_given_up:
+                connection.close()
+        return connection
+
+    def give_up(self) -> None:
+        """Have it closed, at once or as soon as it is open."""
+        with self._lock:
+            self._is_given_up = True
+            if self._connection is not None:
+                self._connection.close()
 
 
 def _read(connection: apsw.Connection, run_dir: Path) -> GateClosed | None:
