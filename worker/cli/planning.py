@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import codecs
 import os
-import shutil
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,11 +21,12 @@ from worker.cli.preview import counted, plan_document, plan_lines, rejection_lin
 from worker.cli.readiness import belt_lines
 from worker.cli.room import require_room
 from worker.cli.run_directory import REPORT, make_run_directory
+from worker.cli.scratch import scratch
 from worker.clock import SystemClock
 from worker.deadlines import Schedule
 from worker.errors import GateClosed, InputRefused, UsageRefused
 from worker.holds import NO_HOLDS, Grammar, Holds, read_holds
-from worker.ledger.draft import OVERSIZED_REMEDY, LedgerDraft, discard_draft, no_room_remedy
+from worker.ledger.draft import OVERSIZED_REMEDY, LedgerDraft, discard_draft
 from worker.plan import PlanFigures, draw_up
 from worker.report.rejections import write_rejections
 from worker.settings import DOCUMENTED_FACES_PER_PERSON, Settings
@@ -311,8 +310,8 @@ def dry_run(
 ) -> int:
     """Plan, tell, and forget the plan; returns the 2, 3 or 4 that the run would."""
     with (
-        _scratch() as scratch,
-        planned(settings, specs, run_id, scratch, quiet=quiet, flag="TMPDIR") as plan,
+        scratch() as directory,
+        planned(settings, specs, run_id, directory, quiet=quiet, flag="TMPDIR") as plan,
     ):
         figures = plan.figures
         if json:
@@ -322,29 +321,12 @@ def dry_run(
             lines = plan_lines(figures, settings, address, settings.account_id)
             lines += belt_lines(settings)
             stdout.write("\n".join(["plan", *lines]))
-        directory = run_directory(settings, run_id)
-        refuse_invalid_rows(plan, settings, directory, always_kept=bool(settings.run_dir))
+        kept = run_directory(settings, run_id)
+        refuse_invalid_rows(plan, settings, kept, always_kept=bool(settings.run_dir))
         stderr.write(*rejection_lines(figures))
         check_plan(figures, settings)
         stderr.write(f"{NOTHING_SENT}; this was a dry run")
         return dry_run_exit_code(figures)
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """A directory that is gone afterwards. Raises ``GateClosed`` where nobody may make one."""
-    try:
-        directory = tempfile.mkdtemp(prefix="facepurge-plan-")
-    except OSError as error:
-        raise GateClosed(
-            f"TMPDIR: the plan could not be written among the temporary files ({error.strerror});"
-            " nothing was sent",
-            no_room_remedy("TMPDIR"),
-        ) from error
-    try:
-        yield Path(directory)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def anchored(settings: Settings) -> Settings:
