@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import apsw
+import pyarrow as pa
+import pytest
+
 from tests.sources import object_store
+from worker.cli import planning
+from worker.errors import GateClosed
+from worker.ledger.ahead import ahead
+from worker.ledger.draft import LedgerDraft
+from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
 APART = """
 import os, signal, sys
 from worker import interruption
+from worker.cli import apart as apart_module
 from worker.cli import ending
 from worker.cli.apart import apart
 
 def memory():
     raise MemoryError
+
+def nothing_left():
+    # As where not even the sentence about it can be made.
+    apart_module.told_elsewhere = lambda error: memory()
+    raise LookupError
+
+def no_library():
+    raise ImportError("numpy.so: failed to map segment from shared object")
 
 def unexpected():
     raise LookupError("a secret of the other process")
@@ -51,10 +71,11 @@ def apart(*args: str) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def test_too_little_memory_is_a_sentence() -> None:
-    out, err = apart("memory")
+@pytest.mark.parametrize("what", ["memory", "nothing_left", "no_library"])
+def test_too_little_memory_is_a_sentence(what: str) -> None:
+    out, err = apart(what)
     assert out == "3\n[]\n"
-    assert "the memory did not suffice to read the input" in err
+    assert "the memory did not suffice to plan the input, and nothing was sent" in err
     assert "  remedy: see the system's log, give it more" in err
 
 
@@ -74,6 +95,62 @@ def test_a_signal_ends_both() -> None:
     out, err = apart("mask", "terminated")
     assert out == "143\n[]\n"
     assert "terminated (SIGTERM)" in err
+
+
+@pytest.mark.parametrize("big_bytes", [10_000, 1], ids=["in this process", "in one of its own"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        pa.ArrowMemoryError("malloc of size 4 failed"),
+        apsw.NoMemError("out of memory"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_plan_without_memory_is_a_sentence_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, big_bytes: int
+) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text("person_id,face_id\nsomebody,1\n")
+    place = tmp_path / "place"
+    place.mkdir()
+
+    def line_up(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(planning, "BIG_BYTES", big_bytes)
+    monkeypatch.setattr(LedgerDraft, "_line_up", line_up)
+    with (
+        pytest.raises(GateClosed) as refused,
+        planning.planned(Settings(), [str(table)], "run", place, quiet=True),
+    ):
+        pass
+    assert (
+        refused.value.cause == "the memory did not suffice to plan the input, and nothing was sent"
+    )
+    assert "give it more" in refused.value.remedy
+    assert list(place.iterdir()) == []
+
+
+def test_a_plan_that_leaves_no_memory_for_its_own_table_is_a_sentence(tmp_path: Path) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text("person_id,face_id\nsomebody,1\n")
+    with (
+        pytest.raises(GateClosed, match="the memory did not suffice"),
+        planning.planned(Settings(), [str(table)], "run", tmp_path, quiet=True),
+    ):
+        raise MemoryError
+
+
+def test_no_thread_for_planning_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    with pytest.raises(GateClosed, match="can't start new thread") as refused:
+        list(ahead(str, [1]))
+    assert "ulimit -u" in refused.value.remedy
 
 
 def test_a_big_file_beside_an_object_of_a_store(tmp_path: Path) -> None:

@@ -665,3 +665,19 @@ def test_other_formats_do_without_arrow(tmp_path: Path) -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("where", ["footer", "row group"])
+def test_too_little_memory_is_no_defect_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 4 failed")
+
+    path = write(tmp_path / "jobs.parquet", {"person_id": PERSONS, "face_id": FACES})
+    if where == "footer":
+        monkeypatch.setattr(pq, "ParquetFile", failing)
+    else:
+        monkeypatch.setattr(pq.ParquetFile, "iter_batches", failing)
+    with pytest.raises(MemoryError):
+        read(path)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import msgspec
@@ -21,7 +21,15 @@ from worker.errors import FacepurgeError, GateClosed
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+_NO_MEMORY = "the memory did not suffice to plan the input, and nothing was sent"
 _MORE_MEMORY = "see the system's log, give it more, and start again"
+
+_WITHOUT_MEMORY = (
+    "failed to map segment",
+    "annot allocate memory",
+    "Failed to launch worker thread",
+)
+"""What the loader of libraries and Arrow say where there is no memory for them."""
 
 _PR_SET_PDEATHSIG = 1
 """Of ``prctl(2)``."""
@@ -35,6 +43,27 @@ class _Raised(msgspec.Struct, frozen=True):
     cause: str
     remedy: str
     notes: list[str]
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Raises ``GateClosed`` where memory does not suffice for what is done in this block."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_of_memory(error):
+            raise
+        # What is left of the work is let go before anything is said.
+    else:
+        return
+    raise GateClosed(_NO_MEMORY, _MORE_MEMORY)
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """Also of a library for which there is none left when it is needed."""
+    if isinstance(error, FacepurgeError):
+        return False
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _WITHOUT_MEMORY)
 
 
 def apart(work: Callable[[], bytes]) -> bytes:
@@ -103,24 +132,34 @@ def _die_with_the_parent() -> None:
 
 def _work(work: Callable[[], bytes], writer: int, mask: Iterable[int]) -> NoReturn:
     """Do it and end, past everything that the parent would do when it ends."""
+    # Made before there is no memory left to make it.
+    refused = b"!" + msgspec.json.encode(_Raised(GateClosed.__name__, _NO_MEMORY, _MORE_MEMORY, []))
+    said = b""
     # Whoever stops the parent stops this one by it; a terminal's Ctrl-C comes to both.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
-        _die_with_the_parent()
-        said = b"=" + work()
-    except FacepurgeError as error:
-        notes = list(getattr(error, "__notes__", ()))
-        raised = _Raised(type(error).__name__, error.cause, error.remedy, notes)
-        said = b"!" + msgspec.json.encode(raised)
+        try:
+            _die_with_the_parent()
+            said = b"=" + work()
+        except FacepurgeError as error:
+            notes = list(getattr(error, "__notes__", ()))
+            raised = _Raised(type(error).__name__, error.cause, error.remedy, notes)
+            said = b"!" + msgspec.json.encode(raised)
+        except BaseException as error:  # noqa: BLE001 (the parent raises it)
+            if _is_of_memory(error):
+                raise MemoryError from None
+            told = told_elsewhere(error)
+            said = b"!" + msgspec.json.encode(_Raised("", told.sentence, "", told.places))
     except MemoryError:
-        cause = "the memory did not suffice to read the input, and there is no plan"
-        said = b"!" + msgspec.json.encode(_Raised(GateClosed.__name__, cause, _MORE_MEMORY, []))
-    except BaseException as error:  # noqa: BLE001 (the parent raises it)
-        told = told_elsewhere(error)
-        said = b"!" + msgspec.json.encode(_Raised("", told.sentence, "", told.places))
-    with suppress(OSError), os.fdopen(writer, "wb") as pipe:
-        pipe.write(said)
-    sys.stderr.flush()
-    os._exit(0)
+        said = refused
+    finally:
+        # Whatever happens here, nothing of the parent's may go on in this process.
+        try:
+            with os.fdopen(writer, "wb", buffering=0) as pipe:
+                while said:
+                    said = said[pipe.write(said) :]
+            sys.stderr.flush()
+        finally:
+            os._exit(0)

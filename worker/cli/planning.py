@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from worker.cli import stderr, stdout
-from worker.cli.apart import apart
+from worker.cli.apart import apart, enough_memory
 from worker.cli.ending import NOTHING_SENT
 from worker.cli.preview import counted, plan_document, plan_lines, rejection_lines
 from worker.cli.readiness import belt_lines
@@ -83,8 +83,26 @@ def planned(
 
     ``flag`` names another place, for where there is no room in this one.
     Raises ``InputRefused`` for a source or an exclusion list that cannot be trusted as a whole, and
-    ``GateClosed`` where there has to be such a list.
+    ``GateClosed`` where there has to be such a list, and where memory does not suffice, also for what
+    is done with the plan in this block.
     """
+    with (
+        enough_memory(),
+        _planned(settings, specs, run_id, directory, quiet=quiet, flag=flag) as plan,
+    ):
+        yield plan
+
+
+@contextmanager
+def _planned(
+    settings: Settings,
+    specs: Sequence[str],
+    run_id: str,
+    directory: Path,
+    *,
+    quiet: bool,
+    flag: str,
+) -> Iterator[Plan]:
     require_exclusion_list(settings)
     options = SourceOptions(
         format=settings.format,

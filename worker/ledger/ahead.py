@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Generic, TypeVar
 
+from worker.errors import GateClosed
+
 Value = TypeVar("Value")
 Result = TypeVar("Result")
 
@@ -27,10 +29,19 @@ class Ahead(Generic[Result]):
         self._pending: deque[Future[Result]] = deque()
 
     def submit(self, task: Callable[[], Result]) -> Iterator[Result]:
-        """Begin ``task``; gives the results that are due so that not too many are waiting."""
+        """Begin ``task``; gives the results that are due so that not too many are waiting.
+
+        Raises ``GateClosed`` where there can be no thread for it.
+        """
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="planning")
-        self._pending.append(self._pool.submit(task))
+        try:
+            self._pending.append(self._pool.submit(task))
+        except RuntimeError as refused:
+            raise GateClosed(
+                f"the input could not be planned ({refused}); nothing was sent",
+                "allow more processes (ulimit -u) or give it more memory, and start again",
+            ) from refused
         while len(self._pending) > self._depth:
             yield self._pending.popleft().result()
 

@@ -170,6 +170,8 @@ class LedgerDraft:
         try:
             yield
         except (OSError, apsw.Error) as error:
+            if isinstance(error, apsw.NoMemError) or getattr(error, "errno", 0) == errno.ENOMEM:
+                raise MemoryError from error
             remedy, why = no_room_remedy(self._flag), str(error)
             if isinstance(error, OSError) and error.errno is not None:
                 why = os.strerror(error.errno)

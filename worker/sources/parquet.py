@@ -72,6 +72,8 @@ class ParquetReader:
         self._check_magic()
         try:
             content = self._opened()
+        except pa.ArrowMemoryError:
+            raise  # it says nothing about the file
         except (pa.ArrowException, OSError) as error:
             raise self._place.refused(
                 f"its footer, which says where everything is, cannot be read ({_why(error)})",
@@ -150,6 +152,8 @@ class ParquetReader:
                     continue
                 batch.validate(full=True)
                 yield batch
+        except pa.ArrowMemoryError:
+            raise
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self._unreadable(number, groups, _why(error)) from error
 
