@@ -10,6 +10,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
+_ARROW_SAYS = ("offset overflow", "overflowed binary array", "input array too large")
+
+
+class TooMuchText(Exception):
+    """More than 2 GB in one column."""
+
+
+def is_too_much(error: Exception) -> bool:
+    """Whether ``error`` is that one, or what Arrow raises in its place."""
+    if isinstance(error, TooMuchText) or type(error).__name__ == "ArrowCapacityError":
+        return True
+    return type(error).__name__ == "ArrowInvalid" and any(x in str(error) for x in _ARROW_SAYS)
+
 
 @dataclass(frozen=True, slots=True)
 class Texts:
@@ -22,9 +35,12 @@ class Texts:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Texts:
-        """The same texts; a lone surrogate raises ``UnicodeEncodeError``."""
+        """The same texts; a lone surrogate raises ``UnicodeEncodeError``, 2 GB ``TooMuchText``."""
         encoded = [text.encode() for text in texts]
-        ends = array("i", accumulate(map(len, encoded), initial=0))
+        try:
+            ends = array("i", accumulate(map(len, encoded), initial=0))
+        except OverflowError:
+            raise TooMuchText from None
         return cls(memoryview(b"".join(encoded)), memoryview(ends))
 
     def __len__(self) -> int:

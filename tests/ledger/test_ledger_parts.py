@@ -6,17 +6,20 @@ import errno
 import os
 import resource
 import tracemalloc
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pyarrow as pa
 import pytest
 
 from worker.errors import GateClosed
 from worker.holds import Holds
-from worker.ledger import draft, grouping
+from worker.ledger import draft, grouping, rowmap
 from worker.ledger.collation import Readable
 from worker.ledger.columns import integers, strings
 from worker.ledger.database import FILE_NAME, PARTS_NAME
@@ -217,3 +220,97 @@ def test_due_times_take_no_memory_for_each_row(
     assert said == rows * 9 // 10
     assert noted < 2_500_000  # 40 bytes a row are 4 million
     assert peak - before < 4_000_000  # the amendments alone are 5 million
+
+
+@pytest.mark.parametrize("by_column", [True, False], ids=["by column", "row by row"])
+def test_long_rows_are_split_and_joined_some_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, by_column: bool
+) -> None:
+    """Arrow keeps no more than 2 GB of texts in one array."""
+    monkeypatch.setattr(grouping, "BYTES_AT_ONCE", 50_000)
+    monkeypatch.setattr(grouping, "BYTES_JOINED", 50_000)
+    joined: list[int] = []
+    join = grouping._joined
+
+    def watched(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+        joined.append(sum(batch.nbytes for batch in batches))
+        return join(batches)
+
+    monkeypatch.setattr(grouping, "_joined", watched)
+    collation = PartedCollation(tmp_path / "parts")
+    # One pair after the other, again and again: what is known of them stays short.
+    rows = [
+        Readable(n, n, 0, n + 2, f"{n % 7}" + "x" * 2_000, f"{n % 7}", None) for n in range(4_000)
+    ]
+    if by_column:
+        for start in range(0, len(rows), 10):
+            some = rows[start : start + 10]
+            persons = Texts.of(row.person_id for row in some)
+            faces = Texts.of(row.face_id for row in some)
+            stretch = Stretch(start, range(start + 2, start + 12), persons, faces)
+            collation.add_stretch(start, start, 0, stretch)
+    else:
+        collation.add(rows)
+    collated = collation.collate(frozenset(), 20)
+    assert sum(block.faces for block in collated.blocks()) == 7
+    assert collated.figures().repeats == 4_000 - 7
+    assert max(joined) < 150_000
+
+
+def too_much_for_arrow() -> pa.RecordBatch:
+    """Two batches of a gigabyte that nobody reads, and so nobody has to have."""
+    offsets = pa.py_buffer(array("i", [0, 1 << 30]))
+    texts = pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(mmap(-1, 1 << 30))])
+    batch = pa.record_batch([texts], ["person_id"])
+    return pa.concat_batches([batch, batch])
+
+
+def too_much_for_texts() -> Texts:
+    class Long(str):
+        __slots__ = ()
+
+        def encode(self, *_: str) -> Any:
+            return range(1 << 30)
+
+    return Texts.of([Long(), Long()])
+
+
+@pytest.mark.parametrize("too_much", [too_much_for_arrow, too_much_for_texts])
+def test_more_text_than_belongs_together_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, too_much: Callable[[], object]
+) -> None:
+    monkeypatch.setattr(LedgerDraft, "_line_up", lambda *_: too_much())
+    with pytest.raises(GateClosed) as refused:
+        arranged(tmp_path / "run", one_person(3), allow_oversized=True)
+    assert refused.value.cause.startswith(f"{tmp_path / 'run'}/")
+    assert "take more than a gigabyte); nothing was sent" in refused.value.cause
+    assert "--columns" in refused.value.remedy
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_row_that_is_too_long_for_the_ledger_is_a_sentence(tmp_path: Path) -> None:
+    row = Entry(0, 2, "", "p", "1", "", "", "".join(map(chr, range(40, 20_000))))
+    with LedgerDraft(tmp_path) as planned:
+        planned._connection.limit(apsw.SQLITE_LIMIT_LENGTH, 1_000)
+        planned.add(0, [row])
+        with pytest.raises(GateClosed, match="take more than a gigabyte"):
+            planned.arrange("run", 20)
+
+
+def test_long_rows_that_come_by_column_are_several_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rowmap, "BYTES_PER_BLOCK", 1_000)
+    carried = ["x" * 300] * 20 + ["y" * 3_000, "z"]
+    ids = Texts.of(f"{n}" for n in range(22))
+    with LedgerDraft(tmp_path) as planned:
+        stretch = Stretch(0, range(2, 24), ids, ids, None, Texts.of(carried))
+        planned.add(0, stretch)
+        planned.add(0, stretch)
+        planned.arrange("run", 20)
+        rows = list(rowmap.RowMap(planned._connection).rows())
+        sizes = planned._connection.execute("SELECT MAX(rows), COUNT(*) FROM row_block").fetchone()
+    assert [row.carried for row in rows] == carried * 2
+    assert [row.face_id for row in rows] == [f"{n}" for n in range(22)] * 2
+    assert sizes is not None
+    assert sizes[0] < 4

@@ -11,6 +11,8 @@ import random
 import subprocess
 import sys
 import threading
+from array import array
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,10 @@ import pytest
 from tests.sources.reading import all_entries
 from worker.errors import InputRefused, UsageRefused
 from worker.model import Entry, SourceSummary
-from worker.sources import open_sources
+from worker.sources import arrowjson, open_sources
+from worker.sources.arrowrows import BatchReader
 from worker.sources.interface import SourceOptions
+from worker.texts import TooMuchText
 
 FACES = ["31842550077981745", "007", "1", "99999999999999999999999999999999"]
 PERSONS = ["anna", "b-2", "C_3", "anna"]
@@ -681,3 +685,90 @@ def test_too_little_memory_is_no_defect_of_the_file(
         monkeypatch.setattr(pq.ParquetFile, "iter_batches", failing)
     with pytest.raises(MemoryError):
         read(path)
+
+
+CARRIED = {
+    "text": pa.array(["a", None, 'c"', "d"]),
+    "list": pa.array([[1], None, [], [2, 3]]),
+    "fixed": pa.array([[1, 2], [3, 4], None, [5, 6]], pa.list_(pa.int8(), 2)),
+    "map": pa.array([[("k", 1)], [], None, [("l", 2), ("m", None)]], pa.map_("string", "int32")),
+    "struct": pa.array([{"a": "1", "b": [1]}, None, {"a": None, "b": None}, {"a": "4", "b": []}]),
+    "float": pa.array([1.5, None, float("nan"), 2.0]),
+    "dictionary": pa.array(["u", "v", None, "u"]).dictionary_encode(),
+    "time": pa.array([1, None, 3, 4], pa.timestamp("us", "UTC")),
+}
+
+
+@pytest.mark.parametrize("faces", [FACES, [["1", "2"], ["3"], ["4", None], ["5"]]])
+def test_what_is_too_much_text_for_one_array_is_told_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faces: Any
+) -> None:
+    columns = {"person_id": PERSONS, "face_ids": pa.array(faces), "due_at": [None] * 4, **CARRIED}
+    path = write(tmp_path / "jobs.parquet", columns)
+    at_once = read(path)
+    told = BatchReader.chunk
+    sizes: list[int] = []
+
+    def chunk(self: BatchReader, batch: pa.RecordBatch, first_record: int) -> Any:
+        if batch.num_rows > 1:
+            raise pa.ArrowCapacityError("array cannot contain more than 2147483646 bytes")
+        sizes.append(batch.num_rows)
+        return told(self, batch, first_record)
+
+    monkeypatch.setattr(BatchReader, "chunk", chunk)
+    assert read(path) == at_once
+    assert sizes == [1] * 4
+
+
+def test_a_row_that_is_too_much_text_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "jobs.parquet", {"person_id": PERSONS, "face_id": FACES})
+    told = BatchReader.chunk
+
+    def chunk(self: BatchReader, batch: pa.RecordBatch, first_record: int) -> Any:
+        if first_record + batch.num_rows > 2:
+            # A gigabyte that nobody reads, and so nobody has to have.
+            parts = [None, pa.py_buffer(array("i", [0, 1 << 30])), pa.py_buffer(mmap(-1, 1 << 30))]
+            texts = pa.Array.from_buffers(pa.string(), 1, parts)
+            pa.concat_arrays([texts, texts])
+        return told(self, batch, first_record)
+
+    monkeypatch.setattr(BatchReader, "chunk", chunk)
+    with pytest.raises(InputRefused, match=r"jobs\.parquet.*3.*more than 2 GB of text") as refused:
+        read(path)
+    assert "leave out columns" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pa.ArrowCapacityError("array cannot contain more than 2147483646 bytes"),
+        pa.ArrowNotImplementedError(
+            "Nested data conversions not implemented for chunked array outputs"
+        ),
+    ],
+    ids=["capacity", "nested"],
+)
+def test_a_row_group_of_too_much_text_is_no_damaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    path = write(tmp_path / "jobs.parquet", {"person_id": PERSONS, "face_id": FACES})
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", failing)
+    with pytest.raises(InputRefused, match="row group 1 of 1 holds more text") as refused:
+        read(path)
+    assert "smaller row groups" in refused.value.remedy
+
+
+def test_more_text_than_an_array_holds_is_not_taken_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def several(values: list[str | None], type_: Any) -> Any:
+        return pa.chunked_array([values], type_)
+
+    monkeypatch.setattr(pa, "array", several)
+    with pytest.raises(TooMuchText):
+        arrowjson._strings(["a"])

@@ -54,6 +54,7 @@ from worker.ledger.tape import Tape, write_blocks
 from worker.ledger.unrolling import unroll_call
 from worker.model import Chunk, Entry, Outcome, SourceSummary, Stretch
 from worker.plan import SHOWN_REJECTIONS, PlanFigures, Rejection
+from worker.texts import is_too_much
 
 ROWS_IN_MEMORY = 100_000
 """Readable rows beyond which memory is not what holds them while they are collated."""
@@ -177,9 +178,23 @@ class LedgerDraft:
                 why = os.strerror(error.errno)
                 if error.errno in (errno.EMFILE, errno.ENFILE):
                     remedy = "allow more open files (ulimit -n 1024), then start again"
+            if isinstance(error, apsw.TooBigError):
+                raise self._unwieldy() from error
             raise GateClosed(
                 f"{self._path}: the plan could not be written ({why}); nothing was sent", remedy
             ) from error
+        except Exception as error:
+            if not is_too_much(error):
+                raise
+            raise self._unwieldy() from error
+
+    def _unwieldy(self) -> GateClosed:
+        return GateClosed(
+            f"{self._path}: the plan could not be written (texts that belong together in it take more"
+            " than a gigabyte); nothing was sent",
+            "check --columns: a wrong column may hold such IDs; leave out columns that the report does"
+            " not need, or give the input to several runs",
+        )
 
     def add(self, source_no: int, chunk: Chunk) -> None:
         """Append rows of one source, in input order."""

@@ -49,6 +49,12 @@ PARTS_OF_FACES = 64
 ROWS_AT_ONCE = 100_000
 """Collected before they are split: so many that each part gets a good piece."""
 
+BYTES_AT_ONCE = 256 * 1024 * 1024
+"""The same where rows are long: Arrow keeps no more than 2 GB of texts in one array."""
+
+BYTES_JOINED = 1024**3
+"""Of rows that are read again: half of what Arrow joins."""
+
 ROWS_GROUPED_AT_ONCE = 200_000
 """Of one part at first; then as many as distinct ones are known, so that nothing is grouped often."""
 
@@ -63,6 +69,7 @@ _ROWS_NAME = "rows"
 
 NO_DUE = np.iinfo(np.int64).max
 MASK = (1 << 64) - 1
+MOST_BYTES_OF_A_CHARACTER = 4
 MOST_32_BITS = (1 << 31) - 1
 
 _SEVEN_BITS, _SIX_BITS = np.uint64(57), np.uint64(58)
@@ -110,13 +117,18 @@ class PartedCollation:
         self._parts = _Files(directory, _ROWS_NAME, PARTS, _ROWS)
         self._pending: list[pa.RecordBatch] = []
         self._places: list[NDArray[np.uint8]] = []
-        self._pending_rows = 0
+        self._pending_rows = self._pending_bytes = 0
         self._read = _Sum()
         self._rows = 0
         self._dues = _Dues(directory / "dues")
 
     def add(self, rows: Sequence[Readable]) -> None:
         if not rows:
+            return
+        characters = sum(len(row.person_id) + len(row.face_id) for row in rows)
+        if characters * MOST_BYTES_OF_A_CHARACTER > BYTES_AT_ONCE and len(rows) > 1:
+            self.add(rows[: len(rows) // 2])
+            self.add(rows[len(rows) // 2 :])
             return
         row_nos, record_nos, source_nos, lines, person_ids, face_ids, dues_us = zip(
             *rows, strict=True
@@ -159,7 +171,11 @@ class PartedCollation:
         self._read.add(_Sum.of(persons, faces, row_nos))
         self._rows = int(row_nos[-1]) + 1
         columns = [person_ids, face_ids, row_nos, source_nos.astype(np.int32), lines, dues, faces]
-        self._pending.append(pa.record_batch([pa.array(column) for column in columns], _ROWS))
+        batch = pa.record_batch([pa.array(column) for column in columns], _ROWS)
+        if self._pending_bytes + batch.nbytes > BYTES_AT_ONCE:
+            self._split()
+        self._pending.append(batch)
+        self._pending_bytes += batch.nbytes
         self._places.append((persons >> _SEVEN_BITS).astype(np.uint8))
         self._pending_rows += len(row_nos)
         if self._pending_rows >= ROWS_AT_ONCE:
@@ -170,7 +186,8 @@ class PartedCollation:
         if not self._pending:
             return
         self._parts.split(_joined(self._pending), np.concatenate(self._places))
-        self._pending, self._places, self._pending_rows = [], [], 0
+        self._pending, self._places = [], []
+        self._pending_rows = self._pending_bytes = 0
 
     def collate(
         self, holds: frozenset[Hold], faces_per_call: int, most_faces: int | None = None
@@ -285,14 +302,16 @@ class _Files:
             return _joined(list(pa.ipc.open_stream(file)))
 
     def tables(self, number: int, rows: Callable[[], int]) -> Iterator[pa.RecordBatch]:
-        """What a file holds, about as many rows at a time as ``rows`` says then."""
+        """What a file holds, about as many rows at a time as ``rows`` says then, or fewer long ones."""
         some: list[pa.RecordBatch] = []
+        size = 0
         with pa.OSFile(str(self._paths[number]), "rb") as file:
             for batch in pa.ipc.open_stream(file):
                 some.append(batch)
-                if sum(map(len, some)) >= rows():
+                size += batch.nbytes
+                if size >= BYTES_JOINED or sum(map(len, some)) >= rows():
                     yield _joined(some)
-                    some = []
+                    some, size = [], 0
         if some:
             yield _joined(some)
 

@@ -31,6 +31,9 @@ ROWS_PER_BLOCK = 8_192
 CHARACTERS_PER_BLOCK = 4 * 1024 * 1024
 """Beyond which a block of single entries is full, too."""
 
+BYTES_PER_BLOCK = 64 * 1024 * 1024
+"""Beyond which so many rows that come by column are several blocks: one takes a gigabyte at most."""
+
 AMENDMENTS_PER_BLOCK = 8_192
 
 WHOLE = "whole"
@@ -122,8 +125,9 @@ class RowWriter:
     def add_stretch(self, record_no: int, source_no: int, stretch: Stretch) -> None:
         """Append good rows of one source, the first of them of record ``record_no``."""
         self._flush()
-        for start in range(0, len(stretch), ROWS_PER_BLOCK):
-            stop = min(start + ROWS_PER_BLOCK, len(stretch))
+        stop = 0
+        while stop < len(stretch):
+            start, stop = stop, _stop(stretch, stop)
             self._write(
                 stop - start,
                 {
@@ -173,6 +177,16 @@ class RowWriter:
         for *counts, data in blocks:
             sealed = seal_of("rows", "", counts, data)
             self._connection.execute(INSERT_ROWS, (*counts, data, sealed))
+
+
+def _stop(stretch: Stretch, start: int) -> int:
+    """Where the block ends that begins at ``start``."""
+    columns = (stretch.labels, stretch.person_ids, stretch.face_ids, stretch.carried)
+    offsets = [texts.offsets for texts in columns if texts is not None]
+    stop = min(start + ROWS_PER_BLOCK, len(stretch))
+    while stop - start > 1 and sum(ends[stop] - ends[start] for ends in offsets) > BYTES_PER_BLOCK:
+        stop = start + (stop - start) // 2
+    return stop
 
 
 def write_amendments(connection: apsw.Connection, columns: Sequence[Numbers], count: int) -> None:

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from worker.texts import TooMuchText
+
 _ESCAPED = re.compile(rb'["\\\x00-\x1f]')
 
 
@@ -158,7 +160,10 @@ def _structures(array: Any) -> Any:
 
 
 def _strings(texts: Any) -> Any:
-    return pa.array(list(texts), pa.string())
+    strings = pa.array(list(texts), pa.string())
+    if isinstance(strings, pa.ChunkedArray):
+        raise TooMuchText  # it has made several of them
+    return strings
 
 
 def _is_bytes(type_: Any) -> bool:

@@ -23,6 +23,7 @@ from worker.sources.interface import SourceOptions
 from worker.sources.magic import HEAD_BYTES, recognise
 from worker.sources.place import Place
 from worker.sources.records import Grammars
+from worker.texts import is_too_much
 
 BATCH_ROWS = 65_536
 BATCH_BYTES = 32 * 1024 * 1024
@@ -31,6 +32,9 @@ BATCH_BYTES = 32 * 1024 * 1024
 _BUFFER_BYTES = 1024 * 1024
 _PREFIXED_ROWS = 256
 """Of an encoding that writes only how a text differs from the one before it."""
+
+_CHUNKED = "chunked array outputs"
+"""What pyarrow cannot do with nested columns of more than 2 GB."""
 
 _MAGIC = b"PAR1"
 _ENCRYPTED_MAGIC = b"PARE"
@@ -101,13 +105,34 @@ class ParquetReader:
                 expanded_bytes += batch.nbytes
                 self._check_caps(expanded_bytes)
                 first_record, self.records = self.records, self.records + batch.num_rows
-                yield rows.chunk(batch, first_record)
+                yield from self._told(rows, batch, first_record)
             if self.records - before != group.num_rows:
                 raise self._unreadable(
                     number,
                     len(groups),
                     f"it has {self.records - before} rows in the place of {group.num_rows}",
                 )
+
+    def _told(self, rows: BatchReader, batch: Any, first_record: int) -> Iterator[Chunk]:
+        """The entries of a batch, in parts where it would be more text than an array holds."""
+        try:
+            chunk = rows.chunk(batch, first_record)
+        except Exception as error:
+            if not is_too_much(error):
+                raise
+            half = batch.num_rows // 2
+            if not half:
+                raise self._place.refused(
+                    "the values of the row are more than 2 GB of text",
+                    "check that the file is what its name says, and leave out columns that the report"
+                    " does not need",
+                    first_record + 1,
+                ) from error
+        else:
+            yield chunk
+            return
+        yield from self._told(rows, batch.slice(0, half), first_record)
+        yield from self._told(rows, batch.slice(half), first_record + half)
 
     def _opened(self, **more: Any) -> Any:
         return pq.ParquetFile(
@@ -155,6 +180,11 @@ class ParquetReader:
         except pa.ArrowMemoryError:
             raise
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            if is_too_much(error) or _CHUNKED in str(error):
+                raise self._place.refused(
+                    f"row group {number + 1} of {groups} holds more text than can be read at a time",
+                    "write it again with smaller row groups, or with a column less",
+                ) from error
             raise self._unreadable(number, groups, _why(error)) from error
 
     def _batch_rows(self, dictionaries: Any, number: int, group: Any) -> int:
