@@ -310,10 +310,12 @@ class _Files:
                 some.append(batch)
                 size += batch.nbytes
                 if size >= BYTES_JOINED or sum(map(len, some)) >= rows():
-                    yield _joined(some)
-                    some, size = [], 0
+                    # Nothing of it is kept here while somebody else works on it.
+                    some, size = [_joined(some)], 0
+                    yield some.pop()
         if some:
-            yield _joined(some)
+            some = [_joined(some)]
+            yield some.pop()
 
 
 class _Grouped:
@@ -542,13 +544,15 @@ class _Collated:
         known: pa.RecordBatch | None = None
         tables = self._parts.tables(number, lambda: max(ROWS_GROUPED_AT_ONCE, len(known or ())))
         for some in tables:
+            count = len(some)
             rows = some if known is None else _joined([known, some])
+            del some, known  # which are in it, and may be as big
             grouped = _Grouped(rows)
             fates = _Fates(
                 self._held(rows), *conflicts.of(_integers(rows["row_no"])[grouped.first])
             )
             self._require_few_faces(rows, grouped, fates.held)
-            is_new = np.arange(len(rows)) >= len(rows) - len(some)
+            is_new = np.arange(len(rows)) >= len(rows) - count
             part.count("repeats", np.count_nonzero(~grouped.is_first))
             part.count("held", np.count_nonzero(fates.held & is_new))
             part.count("conflicts", np.count_nonzero(fates.in_conflict & is_new))
