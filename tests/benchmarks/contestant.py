@@ -2,7 +2,7 @@
 
 ``python -m tests.benchmarks.contestant NAME URL CALLS CONCURRENCY RUN_DIR RATE`` prints ``ready``
 when the clock starts, and in the end one JSON object. Imports come before, and the pipeline's plan:
-it has ``RUN_DIR``, which should be on a disk, and ``RATE`` is for it alone.
+it has ``RUN_DIR``, which should be on a disk. ``RATE`` is for it and for the paced loop alone.
 """
 
 from __future__ import annotations
@@ -95,6 +95,27 @@ def bare_aiohttp(url: str, measured: Measured, concurrency: int) -> None:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(concurrency):
                         group.create_task(loop(session, numbers))
+
+    asyncio.run(work())
+
+
+def paced_aiohttp(url: str, measured: Measured, rate_per_second: float) -> None:
+    """The same, one call after another, at a rate; nothing is written anywhere."""
+    import aiohttp
+
+    host = url.removeprefix("http://")
+
+    async def work() -> None:
+        async with aiohttp.ClientSession() as session:
+            clock = asyncio.get_running_loop().time
+            with measured.working():
+                began = clock()
+                for number in range(measured.calls):
+                    await asyncio.sleep(began + number / rate_per_second - clock())
+                    body, headers = _signed(number, host, f"{number:032x}")
+                    async with session.post(url + PATH, data=body, headers=headers) as response:
+                        await response.read()
+                        assert response.status == 200
 
     asyncio.run(work())
 
@@ -248,6 +269,8 @@ def main(arguments: Sequence[str]) -> None:
     measured = Measured(int(calls))
     if name == "pipeline":
         pipeline(url, measured, int(concurrency), Path(run_dir), float(rate))
+    elif name == "paced aiohttp":
+        paced_aiohttp(url, measured, float(rate))
     else:
         CLIENTS[name](url, measured, int(concurrency))
     measured.tell()

@@ -63,6 +63,7 @@ def _sitting(name: str, *scales: Scale) -> Entry:
 
 
 PIPELINE_CALLS: Final[Mapping[Scale, int]] = {"quick": 500, "small": 20_000, "large": 20_000}
+STEADY_CALLS: Final[Mapping[Scale, int]] = {"quick": 100, "small": 400, "large": 400}
 
 
 def pipeline(scale: Scale, rounds: int | None) -> Bench:
@@ -73,6 +74,9 @@ def pipeline(scale: Scale, rounds: int | None) -> Bench:
         arguments = ("--calls", str(PIPELINE_CALLS[scale]), "--repeats", str(rounds or 3))
         _start("pipeline", *arguments, "--json", str(told))
         figures: Any = json.loads(told.read_bytes())
+        steady = ("--steady", "--calls", str(STEADY_CALLS[scale]), "--repeats", "1")
+        _start("pipeline", *steady, "--json", str(told))
+        paced: Any = json.loads(told.read_bytes())["steady"]
     series = tuple(
         Series(
             f"{name}, {figures['in_flight'][name]} in flight",
@@ -103,6 +107,27 @@ def pipeline(scale: Scale, rounds: int | None) -> Bench:
                 series[0].contestant,
                 series,
                 "half of the bare loop, and never below the official SDK",
+            ),
+            Comparison(
+                f"{STEADY_CALLS[scale]:,} calls at 19.8/s",
+                "percent_of_a_core",
+                next(iter(paced)),
+                tuple(
+                    Series(
+                        name,
+                        tuple(
+                            Measurement(
+                                turn["seconds"],
+                                turn["cpu_seconds"],
+                                turn["peak_mb"],
+                                {"percent_of_a_core": 100 * turn["share_of_a_core"]},
+                            )
+                            for turn in turns
+                        ),
+                    )
+                    for name, turns in paced.items()
+                ),
+                "3 % of a core, 100 MB",
             ),
         ),
     )
