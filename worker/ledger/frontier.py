@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
 
 import apsw
 
@@ -14,8 +13,15 @@ from worker.ledger.tape import PlannedCall, Tape
 from worker.ledger.unrolling import rows_of
 
 FRONTIER = "SELECT call_no FROM frontier"
-# Calls from the frontier on that have rows already, because something was to be said of them.
-BEGUN_AHEAD = "SELECT call_no FROM call WHERE call_no >= ?"
+# Calls from the frontier on that have rows already, because something was to be said of them. There
+# may be millions, so that no more is known of them than which comes next.
+NEXT_BEGUN = "SELECT MIN(call_no) FROM call WHERE call_no >= ?"
+IS_BEGUN = "SELECT 1 FROM call WHERE call_no = ?"
+# Behind a call that was begun and all that are adjacent to it.
+BEHIND_BEGUN = """
+SELECT c.call_no + 1 FROM call c WHERE c.call_no >= ?
+AND NOT EXISTS (SELECT 1 FROM call x WHERE x.call_no = c.call_no + 1) ORDER BY c.call_no LIMIT 1
+"""
 IN_FLIGHT = "SELECT 1 FROM call WHERE state = 1 AND person_id = ? LIMIT 1"
 
 # With call_no -1, what was asked for of every call, also of those that have no row yet.
@@ -33,13 +39,14 @@ class Frontier:
         self, connection: apsw.Connection, run_id: str, calls: int, postings: Postings
     ) -> None:
         """What it begins goes to ``postings``."""
+        self._connection = connection
         self._run_id = run_id
         self._postings = postings
         self._calls = calls
         self.tape = Tape(connection, run_id)
         (call_no,) = query(connection, FRONTIER).fetchone()
         self._call_no = int(call_no)
-        self._ahead = {n for (n,) in query(connection, BEGUN_AHEAD, (self._call_no,))}
+        self._next_begun = self._begun_from(self._call_no)
         self._has_passed = False
         self._asked_since: int | None = None
         self.look_for_questions(connection)
@@ -51,9 +58,9 @@ class Frontier:
 
     def has_next(self, last_call_no: int | None = None) -> bool:
         """Whether a call up to ``last_call_no`` (None: any) was not begun."""
-        while self._call_no in self._ahead:
-            self._ahead.discard(self._call_no)
-            self._call_no += 1
+        if self._call_no == self._next_begun:
+            (self._call_no,) = query(self._connection, BEHIND_BEGUN, (self._call_no,)).fetchone()
+            self._next_begun = self._begun_from(self._call_no)
             self._has_passed = True
         return self._call_no < self._calls and (
             last_call_no is None or self._call_no <= last_call_no
@@ -83,10 +90,12 @@ class Frontier:
 
     def begin(self, connection: apsw.Connection, call_no: int) -> None:
         """Give a planned call its rows where it has none: something is to be said of it."""
-        if call_no >= self._call_no and call_no not in self._ahead:
-            self._begin(connection, self._planned(call_no), WAITING)
-            self._postings.write(connection)
-            self._ahead.add(call_no)
+        if call_no < self._call_no or query(connection, IS_BEGUN, (call_no,)).fetchone():
+            return
+        self._begin(connection, self._planned(call_no), WAITING)
+        self._postings.write(connection)
+        if self._next_begun is None or call_no < self._next_begun:
+            self._next_begun = call_no
 
     def begin_calls_of(self, connection: apsw.Connection, person_ids: frozenset[str]) -> None:
         """The same for every call about one of ``person_ids``; of what can be read, before it raises."""
@@ -95,11 +104,15 @@ class Frontier:
 
     def following(self, call_no: int) -> Iterator[PlannedCall]:
         """The calls beyond ``call_no`` that were not begun, in their order."""
-        for number in count(max(call_no + 1, self._call_no)):
-            if number >= self._calls:
-                return
-            if number not in self._ahead:
+        number = max(call_no + 1, self._call_no)
+        begun = self._begun_from(number)
+        while number < self._calls:
+            if number == begun:
+                (number,) = query(self._connection, BEHIND_BEGUN, (number,)).fetchone()
+                begun = self._begun_from(number)
+            else:
                 yield self._planned(number)
+                number += 1
 
     def is_in_flight(self, connection: apsw.Connection, planned: PlannedCall) -> bool:
         """Whether another call of its person is."""
@@ -124,6 +137,11 @@ class Frontier:
         self._postings.begin(*rows_of(self._run_id, planned, state))
         if self._asked_since is not None:
             connection.execute(ASK, (planned.call_no, self._asked_since))
+
+    def _begun_from(self, call_no: int) -> int | None:
+        """The first of the calls from one on that were begun."""
+        (begun,) = query(self._connection, NEXT_BEGUN, (call_no,)).fetchone()
+        return None if begun is None else int(begun)
 
     def _planned(self, call_no: int) -> PlannedCall:
         planned = self.tape.call(call_no)
