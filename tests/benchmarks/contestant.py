@@ -14,12 +14,13 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -79,6 +80,17 @@ def _signed(number: int, host: str, nonce: str) -> tuple[bytes, dict[str, str]]:
     return body, RoaSigner().sign(unsigned, Credential(*KEY), now_us)
 
 
+async def _in_flight(
+    measured: Measured, concurrency: int, loop: Callable[[Iterator[int]], Coroutine[Any, Any, None]]
+) -> None:
+    """So many loops take the numbers of all calls, one after another."""
+    numbers = iter(range(measured.calls))
+    with measured.working():
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(loop(numbers))
+
+
 def bare_aiohttp(url: str, measured: Measured, concurrency: int) -> None:
     """Loops around ``session.post``, which sign, and read the answer without looking at it."""
     import aiohttp
@@ -95,11 +107,7 @@ def bare_aiohttp(url: str, measured: Measured, concurrency: int) -> None:
     async def work() -> None:
         connector = aiohttp.TCPConnector(limit=concurrency)
         async with aiohttp.ClientSession(connector=connector) as session:
-            numbers = iter(range(measured.calls))
-            with measured.working():
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(concurrency):
-                        group.create_task(loop(session, numbers))
+            await _in_flight(measured, concurrency, partial(loop, session))
 
     asyncio.run(work())
 
@@ -140,11 +148,7 @@ def httpx_client(url: str, measured: Measured, concurrency: int) -> None:
     async def work() -> None:
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         async with httpx.AsyncClient(limits=limits, trust_env=False) as client:
-            numbers = iter(range(measured.calls))
-            with measured.working():
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(concurrency):
-                        group.create_task(loop(client, numbers))
+            await _in_flight(measured, concurrency, partial(loop, client))
 
     asyncio.run(work())
 
@@ -210,14 +214,7 @@ def official_async(url: str, measured: Measured, concurrency: int) -> None:
             answer = await client.call_api_async(params, request, options)
             assert answer["statusCode"] == 200
 
-    async def work() -> None:
-        numbers = iter(range(measured.calls))
-        with measured.working():
-            async with asyncio.TaskGroup() as group:
-                for _ in range(concurrency):
-                    group.create_task(loop(numbers))
-
-    asyncio.run(work())
+    asyncio.run(_in_flight(measured, concurrency, loop))
 
 
 def plan(settings: Settings, calls: int, run_dir: Path) -> None:

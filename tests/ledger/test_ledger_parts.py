@@ -145,13 +145,19 @@ def arranged(
         return planned.arrange("run", 20)
 
 
-def test_one_person_with_all_faces_is_refused_before_memory_has_to_hold_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def at_most_100_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one person, grouped by the dozen."""
     monkeypatch.setattr(draft, "ROWS_IN_MEMORY", 10)
     monkeypatch.setattr(draft, "MOST_FACES", 100)
     monkeypatch.setattr(grouping, "ROWS_AT_ONCE", 50)
     monkeypatch.setattr(grouping, "ROWS_GROUPED_AT_ONCE", 50)
+
+
+@pytest.mark.usefixtures("at_most_100_faces")
+def test_one_person_with_all_faces_is_refused_before_memory_has_to_hold_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes: list[int] = []
 
     class Watched(grouping._Grouped):
@@ -173,13 +179,10 @@ def test_one_person_with_all_faces_is_refused_before_memory_has_to_hold_them(
     assert (allowed.oversized_persons, allowed.largest_person_faces) == (1, 5_000)
 
 
+@pytest.mark.usefixtures("at_most_100_faces")
 def test_only_distinct_faces_that_would_be_sent_make_a_person_too_big_for_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(draft, "ROWS_IN_MEMORY", 10)
-    monkeypatch.setattr(draft, "MOST_FACES", 100)
-    monkeypatch.setattr(grouping, "ROWS_AT_ONCE", 50)
-    monkeypatch.setattr(grouping, "ROWS_GROUPED_AT_ONCE", 50)
     just = arranged(tmp_path / "just", one_person(100), allow_oversized=False)
     assert (just.oversized_persons, just.largest_person_faces, just.repeats) == (1, 100, 100)
     held = arranged(tmp_path / "held", one_person(5_000), allow_oversized=False, held="shop")
