@@ -19,7 +19,7 @@ import pytest
 
 from worker.errors import GateClosed
 from worker.holds import Holds
-from worker.ledger import draft, grouping, rowmap
+from worker.ledger import batchfiles, draft, duefile, grouping, rowmap
 from worker.ledger.collation import Readable
 from worker.ledger.columns import integers, strings
 from worker.ledger.database import FILE_NAME, PARTS_NAME
@@ -194,7 +194,8 @@ def test_due_times_take_no_memory_for_each_row(
 ) -> None:
     monkeypatch.setattr(grouping, "ROWS_AT_ONCE", 5_000)
     monkeypatch.setattr(grouping, "ROWS_PER_PART_OF_ORDER", 4_096)
-    monkeypatch.setattr(grouping, "MOST_SAMPLED", 10_000)
+    monkeypatch.setattr(duefile, "ROWS_READ_AT_ONCE", 5_000)
+    monkeypatch.setattr(duefile, "MOST_SAMPLED", 10_000)
     rows, size = 100_000, 5_000
     collation = PartedCollation(tmp_path / "parts")
     tracemalloc.start()
@@ -231,15 +232,16 @@ def test_long_rows_are_split_and_joined_some_at_a_time(
 ) -> None:
     """Arrow keeps no more than 2 GB of texts in one array."""
     monkeypatch.setattr(grouping, "BYTES_AT_ONCE", 50_000)
-    monkeypatch.setattr(grouping, "BYTES_JOINED", 50_000)
+    monkeypatch.setattr(batchfiles, "BYTES_JOINED", 50_000)
     joined: list[int] = []
-    join = grouping._joined
+    join = batchfiles.joined
 
     def watched(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
         joined.append(sum(batch.nbytes for batch in batches))
         return join(batches)
 
-    monkeypatch.setattr(grouping, "_joined", watched)
+    for module in (grouping, batchfiles):
+        monkeypatch.setattr(module, "joined", watched)
     collation = PartedCollation(tmp_path / "parts")
     # One pair after the other, again and again: what is known of them stays short.
     rows = [

@@ -12,7 +12,7 @@ fingerprints of what was read is that of what is planned and what is set aside
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,12 +25,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from worker.ledger.ahead import ahead
+from worker.ledger.arrowcolumns import codes, integers, numbers_of, strings, texts_of
+from worker.ledger.batchfiles import BatchFiles, joined
 from worker.ledger.collation import Collated, Due, Figures, Pair, Readable, TooManyFaces
 from worker.ledger.columns import Numbers
+from worker.ledger.duefile import NO_DUE, DueFile
 from worker.ledger.fingerprints import fingerprints, total
 from worker.ledger.rowmap import AMENDMENTS_PER_BLOCK, CONFLICT, FATES, HELD
 from worker.ledger.tape import CALLS_PER_BLOCK, Block
-from worker.texts import Texts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,9 +54,6 @@ ROWS_AT_ONCE = 100_000
 BYTES_AT_ONCE = 256 * 1024 * 1024
 """The same where rows are long: Arrow keeps no more than 2 GB of texts in one array."""
 
-BYTES_JOINED = 1024**3
-"""Of rows that are read again: half of what Arrow joins."""
-
 ROWS_GROUPED_AT_ONCE = 200_000
 """Of one part at first; then as many as distinct ones are known, so that nothing is grouped often."""
 
@@ -62,12 +61,8 @@ ROWS_PER_PART_OF_ORDER = 262_144
 MOST_PARTS_OF_ORDER = 256
 """All together that is fewer files than the 1 024 that a process may have open on most machines."""
 
-MOST_SAMPLED = 100_000
-"""Of the rows that are due, to tell where one in a hundred of them begins."""
-
 _ROWS_NAME = "rows"
 
-NO_DUE = np.iinfo(np.int64).max
 MASK = (1 << 64) - 1
 MOST_BYTES_OF_A_CHARACTER = 4
 MOST_32_BITS = (1 << 31) - 1
@@ -104,7 +99,6 @@ _PERSONS = pa.schema(
 )
 
 _AMENDMENT_COLUMNS = 9
-_DUE_COLUMNS = 5
 
 
 class PartedCollation:
@@ -114,13 +108,13 @@ class PartedCollation:
         """``directory`` must not exist; whoever made this removes it in the end."""
         directory.mkdir(mode=0o700)
         self._directory = directory
-        self._parts = _Files(directory, _ROWS_NAME, PARTS, _ROWS)
+        self._parts = BatchFiles(directory, _ROWS_NAME, PARTS, _ROWS)
         self._pending: list[pa.RecordBatch] = []
         self._places: list[NDArray[np.uint8]] = []
         self._pending_rows = self._pending_bytes = 0
         self._read = _Sum()
         self._rows = 0
-        self._dues = _Dues(directory / "dues")
+        self._dues = DueFile(directory / "dues")
 
     def add(self, rows: Sequence[Readable]) -> None:
         if not rows:
@@ -143,8 +137,8 @@ class PartedCollation:
     def add_stretch(self, row_no: int, record_no: int, source_no: int, stretch: Stretch) -> None:
         count = len(stretch)
         self._collect(
-            _strings(stretch.person_ids),
-            _strings(stretch.face_ids),
+            strings(stretch.person_ids),
+            strings(stretch.face_ids),
             [
                 np.arange(row_no, row_no + count),
                 np.arange(record_no, record_no + count),
@@ -167,7 +161,7 @@ class PartedCollation:
         if dues_us is not None:
             dues = np.array([NO_DUE if due is None else due for due in dues_us], np.int64)
             self._dues.take_note(np.stack([row_nos, dues, record_nos, source_nos, lines], axis=1))
-        persons, faces = fingerprints(_texts(person_ids)), fingerprints(_texts(face_ids))
+        persons, faces = fingerprints(texts_of(person_ids)), fingerprints(texts_of(face_ids))
         self._read.add(_Sum.of(persons, faces, row_nos))
         self._rows = int(row_nos[-1]) + 1
         columns = [person_ids, face_ids, row_nos, source_nos.astype(np.int32), lines, dues, faces]
@@ -185,7 +179,7 @@ class PartedCollation:
         """Distribute what is pending over the parts."""
         if not self._pending:
             return
-        self._parts.split(_joined(self._pending), np.concatenate(self._places))
+        self._parts.split(joined(self._pending), np.concatenate(self._places))
         self._pending, self._places = [], []
         self._pending_rows = self._pending_bytes = 0
 
@@ -211,7 +205,7 @@ class PartedCollation:
 
 def pairs_in(directory: Path) -> Iterator[Pair]:
     """Every pair with its first row, from the files of a ``PartedCollation`` that was collated."""
-    parts = _Files(directory, _ROWS_NAME, PARTS, _ROWS)
+    parts = BatchFiles(directory, _ROWS_NAME, PARTS, _ROWS)
     for part in map(partial(_distinct, parts), parts.numbers()):
         firsts = _Grouped(part).firsts_by_person(np.ones(len(part), bool))
         chosen = part.take(pa.array(firsts))
@@ -256,76 +250,14 @@ class _Part:
         self.counts[name] = self.counts.get(name, 0) + int(count)
 
 
-class _Files:
-    """Record batches split over so many files."""
-
-    def __init__(self, directory: Path, name: str, count: int, schema: pa.Schema) -> None:
-        self._paths = [directory / f"{name}.{number}" for number in range(count)]
-        self._schema = schema
-        self._writers: dict[int, tuple[Any, Any]] = {}
-
-    def split(self, batch: pa.RecordBatch, places: NDArray[Any]) -> None:
-        """Append each row to the file that its place names."""
-        order = np.argsort(places, kind="stable")
-        ordered = batch.take(pa.array(order))
-        places = places[order]
-        starts = np.flatnonzero(np.diff(places, prepend=places[0])).tolist()
-        for start, stop in zip([0, *starts], [*starts, len(places)], strict=True):
-            self._writer(int(places[start])).write_batch(ordered.slice(start, stop - start))
-
-    def _writer(self, number: int) -> Any:
-        if number not in self._writers:
-            try:
-                file = pa.OSFile(str(self._paths[number]), "wb")
-            except OSError:
-                # Whoever removes the directory has to open it, which too many open files prevent.
-                for _, other in self._writers.values():
-                    other.close()
-                raise
-            self._writers[number] = pa.ipc.new_stream(file, self._schema), file
-        return self._writers[number][0]
-
-    def close(self) -> None:
-        """Nothing is to be appended any more."""
-        for writer, file in self._writers.values():
-            writer.close()
-            file.close()  # A writer leaves it open, and all that are open together have a limit.
-        self._writers = {}
-
-    def numbers(self) -> Sequence[int]:
-        """The files that hold anything, in the order of their places."""
-        return [number for number, path in enumerate(self._paths) if path.exists()]
-
-    def table(self, number: int) -> pa.RecordBatch:
-        """What a file holds."""
-        with pa.OSFile(str(self._paths[number]), "rb") as file:
-            return _joined(list(pa.ipc.open_stream(file)))
-
-    def tables(self, number: int, rows: Callable[[], int]) -> Iterator[pa.RecordBatch]:
-        """What a file holds, about as many rows at a time as ``rows`` says then, or fewer long ones."""
-        some: list[pa.RecordBatch] = []
-        size = 0
-        with pa.OSFile(str(self._paths[number]), "rb") as file:
-            for batch in pa.ipc.open_stream(file):
-                some.append(batch)
-                size += batch.nbytes
-                if size >= BYTES_JOINED or sum(map(len, some)) >= rows():
-                    # Nothing of it is kept here while somebody else works on it.
-                    some, size = [_joined(some)], 0
-                    yield some.pop()
-        if some:
-            some = [_joined(some)]
-            yield some.pop()
-
-
 class _Grouped:
     """The rows of one part, by person and face; places are those of rows in the part."""
 
     def __init__(self, rows: pa.RecordBatch) -> None:
         self._rows = rows
         # Codes, not hashes: two texts never have the same.
-        self.persons = _codes(rows["person_id"])
-        keys = (self.persons << 32) | _codes(rows["face_id"])
+        self.persons = codes(rows["person_id"])
+        keys = (self.persons << 32) | codes(rows["face_id"])
         order = np.argsort(keys, kind="stable")
         is_new = np.diff(keys[order], prepend=-1) != 0
         self.first = np.empty(len(rows), np.int64)
@@ -336,8 +268,8 @@ class _Grouped:
 
     def distinct(self) -> pa.RecordBatch:
         """The first row of each person and face, with the earliest of their due times."""
-        dues = _integers(self._rows["due_us"]).copy()
-        np.minimum.at(dues, self.first, _integers(self._rows["due_us"]))
+        dues = integers(self._rows["due_us"]).copy()
+        np.minimum.at(dues, self.first, integers(self._rows["due_us"]))
         rows = self._rows.set_column(_DUE, "due_us", pa.array(dues))
         return rows.take(pa.array(np.flatnonzero(self.is_first)))
 
@@ -348,7 +280,7 @@ class _Grouped:
         return firsts[np.argsort(keys, kind="stable")]
 
 
-def _distinct(parts: _Files, number: int) -> pa.RecordBatch:
+def _distinct(parts: BatchFiles, number: int) -> pa.RecordBatch:
     """The first row of each person and face of a part, which may repeat them millions of times."""
     known = pa.RecordBatch.from_pylist([], _ROWS)
 
@@ -356,7 +288,7 @@ def _distinct(parts: _Files, number: int) -> pa.RecordBatch:
         return max(ROWS_GROUPED_AT_ONCE, len(known))
 
     for some in parts.tables(number, at_once):
-        known = _Grouped(_joined([known, some])).distinct()
+        known = _Grouped(joined([known, some])).distinct()
     return known
 
 
@@ -411,71 +343,17 @@ class _Fates:
 _NO_CONFLICTS = _Conflicts(*(np.empty(0, np.int64) for _ in range(3)))
 
 
-class _Dues:
-    """When rows are due, as far as any is, and a sample by which persons are split in that order.
-
-    The rows are kept in a file: they are wanted once more, at the end and in their order.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._sample: list[NDArray[np.complex128]] = []
-        self._sampled = 0
-        self._step = 1
-        """Of so many due rows one is in the sample."""
-        self._rows = 0
-
-    def take_note(self, rows: Integers) -> None:
-        """``rows``: row, due time, record, source and line of each, due or not."""
-        due = rows[rows[:, 1] != NO_DUE]
-        if not len(due):
-            return
-        with self._path.open("ab") as file:
-            file.write(due.tobytes())
-        some = due[-self._rows % self._step :: self._step]
-        self._rows += len(due)
-        self._sample.append(some[:, 1] + 1j * some[:, 0])
-        self._sampled += len(some)
-        while self._sampled > MOST_SAMPLED:
-            self._step *= 2
-            self._sample = [np.concatenate(self._sample)[::2]]
-            self._sampled = len(self._sample[0])
-
-    @property
-    def are_any(self) -> bool:
-        return self._rows > 0
-
-    def by_span(self, span: int) -> Iterator[tuple[int, Integers]]:
-        """The rows that are due, as ``take_note`` was told them, none of two spans of rows together."""
-        if not self.are_any:
-            return
-        with self._path.open("rb") as file:
-            while len(rows := np.fromfile(file, np.int64, ROWS_AT_ONCE * _DUE_COLUMNS)):
-                rows = rows.reshape(-1, _DUE_COLUMNS)
-                spans = rows[:, 0] // span
-                for some in np.split(rows, np.flatnonzero(np.diff(spans)) + 1):
-                    yield int(some[0, 0]) // span, some
-
-    def bounds(self, parts: int) -> NDArray[np.complex128]:
-        """Between so many parts, each due before the next."""
-        if not self.are_any:
-            return np.empty(0, np.complex128)
-        sample = np.sort(np.concatenate(self._sample))
-        chosen = np.linspace(0, len(sample) - 1, parts + 1).astype(np.int64)[1:-1]
-        return np.asarray(sample[chosen], np.complex128)
-
-
 class _Collated:
     """The calls of all parts; implements ``worker.ledger.collation.Collated``."""
 
     def __init__(
         self,
         directory: Path,
-        parts: _Files,
+        parts: BatchFiles,
         *,
         rows: int,
         read: _Sum,
-        dues: _Dues,
+        dues: DueFile,
         holds: frozenset[Hold],
         faces_per_call: int,
         most_faces: int | None,
@@ -512,7 +390,9 @@ class _Collated:
         count = -(-self._rows // self._span)
         self._amended = [self._directory / f"amended.{stage}.{n}" for n in range(count)]
         ahead_parts = len(self._bounds) + 1 if self._dues.are_any else 0
-        self._persons = _Files(self._directory, f"persons.{stage}", ahead_parts + count, _PERSONS)
+        self._persons = BatchFiles(
+            self._directory, f"persons.{stage}", ahead_parts + count, _PERSONS
+        )
         self._fingerprints = [self._directory / f"faces.{stage}.{n}" for n in range(PARTS_OF_FACES)]
         self._out = _Sum()
         self._counts = dict.fromkeys(Figures.__slots__, 0)
@@ -545,12 +425,10 @@ class _Collated:
         tables = self._parts.tables(number, lambda: max(ROWS_GROUPED_AT_ONCE, len(known or ())))
         for some in tables:
             count = len(some)
-            rows = some if known is None else _joined([known, some])
+            rows = some if known is None else joined([known, some])
             del some, known  # which are in it, and may be as big
             grouped = _Grouped(rows)
-            fates = _Fates(
-                self._held(rows), *conflicts.of(_integers(rows["row_no"])[grouped.first])
-            )
+            fates = _Fates(self._held(rows), *conflicts.of(integers(rows["row_no"])[grouped.first]))
             self._require_few_faces(rows, grouped, fates.held)
             is_new = np.arange(len(rows)) >= len(rows) - count
             part.count("repeats", np.count_nonzero(~grouped.is_first))
@@ -560,8 +438,8 @@ class _Collated:
             if len(at):
                 amended = _amendments(rows, grouped.first, at, fates, conflicts)
                 chosen = rows.take(pa.array(at))
-                persons = fingerprints(_texts(chosen["person_id"]))
-                row_nos = _integers(chosen["row_no"])
+                persons = fingerprints(texts_of(chosen["person_id"]))
+                row_nos = integers(chosen["row_no"])
                 part.sum.add(_Sum.of(persons, np.asarray(chosen["face_print"]), row_nos))
                 with self._writing:
                     _append(files, self._by_row(amended))
@@ -611,14 +489,14 @@ class _Collated:
     ) -> None:
         """Who is to be sent something, from the first row of each person and face."""
         grouped = _Grouped(rows)
-        is_clash, _ = conflicts.of(_integers(rows["row_no"]))
+        is_clash, _ = conflicts.of(integers(rows["row_no"]))
         at = grouped.firsts_by_person(~self._held(rows) & ~is_clash)
         if not len(at):
             return
         starts = np.flatnonzero(np.diff(grouped.persons[at], prepend=-1))
         offsets = pa.array(np.append(starts, len(at)).astype(np.int32))
-        first_rows = np.minimum.reduceat(_integers(rows["row_no"])[at], starts)
-        due = np.minimum.reduceat(_integers(rows["due_us"])[at], starts)
+        first_rows = np.minimum.reduceat(integers(rows["row_no"])[at], starts)
+        due = np.minimum.reduceat(integers(rows["due_us"])[at], starts)
         whole = grouped.is_whole[at[starts]]
         chosen = rows.take(pa.array(at))
         lists = (chosen["face_id"], chosen["row_no"], chosen["source_no"], chosen["line"])
@@ -653,7 +531,7 @@ class _Collated:
         if not len(suspects):
             return _NO_CONFLICTS
         # A wrong column as face ID makes suspects of all rows: they are split like these.
-        pairs = _Files(self._directory, "suspects", PARTS_OF_FACES, _SUSPECTS)
+        pairs = BatchFiles(self._directory, "suspects", PARTS_OF_FACES, _SUSPECTS)
         for rows in map(partial(_distinct, self._parts), self._parts.numbers()):
             numbers = np.asarray(rows["face_print"])
             at = np.minimum(np.searchsorted(suspects, numbers), len(suspects) - 1)
@@ -671,9 +549,9 @@ class _Collated:
     @staticmethod
     def _clashes(pairs: pa.RecordBatch) -> Integers:
         """Rows of ``pairs`` with a face of another person, and that one's sources and lines."""
-        faces = _codes(pairs["face_id"])
+        faces = codes(pairs["face_id"])
         row_nos, source_nos, lines = (
-            _integers(pairs[name]) for name in ("row_no", "source_no", "line")
+            integers(pairs[name]) for name in ("row_no", "source_no", "line")
         )
         order = np.lexsort((row_nos, faces))
         faces, row_nos = faces[order], row_nos[order]
@@ -695,7 +573,7 @@ class _Collated:
             table = table[np.argsort(table[:, 0])]
             for start in range(0, len(table), AMENDMENTS_PER_BLOCK):
                 some = table[start : start + AMENDMENTS_PER_BLOCK]
-                yield [_numbers(column) for column in some.T], len(some)
+                yield [numbers_of(column) for column in some.T], len(some)
 
     def blocks(self) -> Iterator[Block]:
         for calls in ahead(self._calls_of, self._persons.numbers()):
@@ -710,9 +588,9 @@ class _Collated:
     def _calls_of(self, number: int) -> _Calls:
         """The calls of the persons in one file, in their order."""
         persons = self._persons.table(number)
-        order = np.lexsort((_integers(persons["first_row"]), _integers(persons["due_us"])))
+        order = np.lexsort((integers(persons["first_row"]), integers(persons["due_us"])))
         persons = persons.take(pa.array(order))
-        sizes = _integers(pc.list_value_length(persons["face_ids"]))
+        sizes = integers(pc.list_value_length(persons["face_ids"]))
         whole = np.asarray(persons["whole"])
         per_call = self._faces_per_call
         counts = np.where(whole, 1, -(-sizes // per_call))
@@ -726,20 +604,20 @@ class _Collated:
         )
         calls = _Calls(
             _Sum.of(
-                np.repeat(fingerprints(_texts(persons["person_id"])), sizes),
-                fingerprints(_texts(face_ids)),
-                _integers(row_nos),
+                np.repeat(fingerprints(texts_of(persons["person_id"])), sizes),
+                fingerprints(texts_of(face_ids)),
+                integers(row_nos),
             ),
-            _integers(row_nos),
+            integers(row_nos),
             call_sizes,
             lasts[of_call],
         )
         is_last = np.zeros(len(of_call), np.int64)
         is_last[lasts] = 1
-        texts_of_persons = _texts(persons["person_id"].take(pa.array(of_call)))
-        texts_of_faces = _texts(face_ids)
+        texts_of_persons = texts_of(persons["person_id"].take(pa.array(of_call)))
+        texts_of_faces = texts_of(face_ids)
         ends = np.concatenate(([0], np.cumsum(call_sizes))).tolist()
-        source_nos, lines = _integers(source_nos), _integers(lines)
+        source_nos, lines = integers(source_nos), integers(lines)
         wholes = whole.astype(np.int64)[of_call]
         for start in range(0, len(of_call), CALLS_PER_BLOCK):
             stop = min(start + CALLS_PER_BLOCK, len(of_call))
@@ -750,13 +628,13 @@ class _Collated:
                     faces.stop - faces.start - int(wholes[start:stop].sum()),
                     int(is_last[start:stop].sum()),
                     texts_of_persons.part(start, stop),
-                    _numbers(call_sizes[start:stop]),
-                    _numbers(wholes[start:stop]),
-                    _numbers(is_last[start:stop]),
+                    numbers_of(call_sizes[start:stop]),
+                    numbers_of(wholes[start:stop]),
+                    numbers_of(is_last[start:stop]),
                     texts_of_faces.part(faces.start, faces.stop),
-                    _numbers(calls.row_nos[faces]),
-                    _numbers(source_nos[faces]),
-                    _numbers(lines[faces]),
+                    numbers_of(calls.row_nos[faces]),
+                    numbers_of(source_nos[faces]),
+                    numbers_of(lines[faces]),
                 )
             )
         return calls
@@ -808,7 +686,7 @@ def _amendments(
     rows: pa.RecordBatch, firsts: Integers, at: Integers, fates: _Fates, conflicts: _Conflicts
 ) -> Integers:
     """What became of the rows ``at``: a column for each field of an ``Amendment``."""
-    places = [_integers(rows[name]) for name in ("row_no", "source_no", "line")]
+    places = [integers(rows[name]) for name in ("row_no", "source_no", "line")]
     first = firsts[at]
     repeats = first != at
     clashes = fates.in_conflict[at]
@@ -834,40 +712,3 @@ def _several(path: Path) -> NDArray[np.uint64]:
     """The numbers that a file holds more than once, ascending."""
     numbers = np.sort(np.fromfile(path, np.uint64))
     return np.unique(numbers[1:][numbers[1:] == numbers[:-1]])
-
-
-def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    return pa.concat_batches(batches)
-
-
-def _codes(texts: pa.Array) -> Integers:
-    """A number for each distinct text."""
-    return _integers(texts.dictionary_encode().indices)
-
-
-def _integers(column: pa.Array) -> Integers:
-    return np.asarray(column).astype(np.int64, copy=False)
-
-
-def _strings(texts: Texts) -> pa.Array:
-    buffers = [None, pa.py_buffer(texts.offsets), pa.py_buffer(texts.data)]
-    return pa.Array.from_buffers(pa.string(), len(texts), buffers)
-
-
-def _texts(strings: pa.Array) -> Texts:
-    _, offsets, data = strings.buffers()
-    ends = (
-        memoryview(offsets).cast("B").cast("i")[strings.offset : strings.offset + len(strings) + 1]
-    )
-    return Texts(memoryview(data or b"").cast("B"), ends)
-
-
-def _numbers(values: Integers) -> Numbers:
-    first = int(values[0])
-    steps = np.diff(values)
-    if not len(steps) or (steps[0] == 0 and not steps.any()):
-        return first
-    step = int(steps[0])
-    if step and (steps == step).all():
-        return range(first, int(values[-1]) + (1 if step > 0 else -1), step)
-    return np.ascontiguousarray(values).data
