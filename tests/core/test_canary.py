@@ -19,7 +19,7 @@ from tests.ledger.audit import rows as select
 from tests.ledger.errands import World, begin, unsynced_ledger
 from worker.canary import MOST_STAGES, StageFailed, StagePassed, parse
 from worker.errors import UsageRefused
-from worker.ledger import journal
+from worker.ledger import claims
 from worker.ledger.database import open_ledger
 from worker.model import (
     WANTED,
@@ -499,7 +499,7 @@ async def test_a_whole_person_beyond_the_stage_is_not_looked_up(tmp_path: Path) 
 def test_a_claim_within_a_stage_reads_the_stage_only(tmp_path: Path, name: str) -> None:
     draft_run(tmp_path, [rows(persons(5))])
     connection = open_ledger(tmp_path)
-    info = apsw.ext.query_info(connection, getattr(journal, name), explain_query_plan=True)
+    info = apsw.ext.query_info(connection, getattr(claims, name), explain_query_plan=True)
     details = []
 
     def gather(plan: apsw.ext.QueryPlan | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import apsw
@@ -21,12 +22,25 @@ from worker.ledger.writer import T, Write
 BOUND = "bound"
 
 FACT = "SELECT value FROM run WHERE key = ?"
+RUN = "SELECT key, value FROM run WHERE key IN ('run_id', 'persons', 'calls', 'faces', 'whole_persons')"
 SET_FACT = "UPDATE run SET value = ? WHERE key = ?"
 BEGUN = "SELECT started_us FROM session ORDER BY session_no LIMIT 1"
 
 WHOLE_PERSONS = "SELECT COUNT(*) FROM face WHERE face_id = '' AND outcome = 'unsent'"
 # Faces that the exclusion list has taken out since the plan, by row; those it took out before are none.
 HELD_SINCE = "SELECT first_row FROM face WHERE outcome = 'held'"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What was planned, as it was sealed."""
+
+    run_id: str
+    persons: int
+    calls: int
+    faces: int
+    """Distinct (person, face) pairs to send; whole persons may turn out to have more."""
+    whole_persons: int
 
 
 class Queued(NamedTuple):
@@ -37,6 +51,11 @@ class Queued(NamedTuple):
     persons: int
     whole_persons: int
     calls: int
+
+
+def planned(connection: apsw.Connection) -> Planned:
+    """What the run was planned to be."""
+    return Planned(**{key: msgspec.json.decode(value) for key, value in query(connection, RUN)})
 
 
 def bound_to(connection: apsw.Connection) -> Any:

@@ -1,44 +1,35 @@
-"""The ledger of a run at work: claims, attempts, evidence, outcomes, sessions."""
+"""The ledger of a run at work: attempts and how they ended, holds, sessions, and what is one transaction.
+
+Which call goes next is decided in ``worker.ledger.claims``, where its faces stand in
+``worker.ledger.standings``, and whether it is looked up once more in ``worker.ledger.questions``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
-from math import inf
-from typing import Any, NamedTuple
+from dataclasses import astuple
 
 import apsw
 import msgspec
 
 from worker.canary import StageFailed, StagePassed, StageReachesOn
-from worker.erasure import EMPTY, FACES_KEPT, RECORD_KEPT, Found, fold_person
 from worker.errors import GateClosed, LedgerDamaged, LimitReached
-from worker.fold import (
-    DEFAULT_RULES,
-    LOOKUPS,
-    Horizon,
-    Rules,
-    Standing,
-    Trace,
-    due_us,
-    fold,
-    given_up,
-    is_conclusive,
-    weighs,
-)
+from worker.fold import DEFAULT_RULES, Horizon, Rules
 from worker.holds import Hold
 from worker.ledger.books import ANY_WAITING, UNVERIFIED
+from worker.ledger.claims import Claims
 from worker.ledger.database import SETTLED, WAITING, query, seal
-from worker.ledger.frontier import ASKED_OF_ALL, Frontier
+from worker.ledger.facts import planned
+from worker.ledger.frontier import Frontier
 from worker.ledger.postings import Postings
+from worker.ledger.questions import Questions
 from worker.ledger.ramp import Ramp
-from worker.ledger.tape import PlannedCall
+from worker.ledger.standings import Standings, faces_of, held_faces, next_step, traces_of
 from worker.ledger.writer import T, Write, Writer, ledger_failed
 from worker.model import (
     UNFINISHED,
@@ -55,85 +46,17 @@ from worker.model import (
 )
 from worker.orders import Ask, Order, Pulse, Taken
 
-MOST_LEFT_WAITING = 50
-"""Calls about persons in flight that one claim goes past: of a person with thousands of calls the rest
-is for later claims, so that nobody waits long for the writer."""
-
-FACES_PER_ATTEMPT = 20
-"""The documented maximum of faces of one person; what is found may still be more."""
-
-FACTS = "SELECT key, value FROM run WHERE key IN ('run_id', 'persons', 'calls', 'faces', 'whole_persons')"
 LAST_SEQ = """
 SELECT MAX((SELECT IFNULL(MAX(seq), 0) FROM attempt), (SELECT IFNULL(MAX(seq), 0) FROM ending))
 """
 LAST_SESSION = "SELECT IFNULL(MAX(session_no), 0), IFNULL(MAX(first_seq), 0) FROM session"
 LAST_ROUND = "SELECT IFNULL(MAX(first_seq), 0) FROM session WHERE verb IN ('run', 'retry')"
-FOUND_FACES = """
-SELECT COUNT(*) FROM face WHERE found_by IS NOT NULL AND outcome NOT IN ('held', 'conflict')
-"""
 
-# In what runs for every call a bound value is written +?, because of a bare one SQLite prepares the
-# statement anew each time: the value might make an index with a condition fit.
-
-# Calls that wait for a step, unless another call of the same person is in flight, in the order in
-# which they are due. The persons in flight are listed once: there are few of them, while one person
-# may have many calls.
-WAITS = """
-c.state = 0 AND c.step = +:step AND c.person_id NOT IN (SELECT person_id FROM call WHERE state = 1)
-"""
-WAITING_CALLS = f"FROM call c WHERE {WAITS}"
-# Within a stage of the canary there are few of them, which the index has behind all others.
-STAGED_CALLS = f"""
-FROM call c NOT INDEXED WHERE c.call_no BETWEEN +:settled_below AND (
-  SELECT MIN(last_call_no) FROM canary WHERE passed_us IS NULL) AND {WAITS}
-"""  # noqa: S608  # nosec B608
-# What is further ahead than anything is ever put was written before the clock was set back.
-DUE = "AND (c.not_before_us <= :now_us OR c.not_before_us > :beyond_us)"
-IN_ORDER = "ORDER BY c.not_before_us, c.call_no LIMIT 1"
-# Calls that were begun and wait for no time, as nothing does of which the plan is all that is known.
-BEGUN = "AND c.not_before_us = 0 AND c.call_no < +:frontier"
-# All are put together from the constants above, and nothing else.
-CLAIM = f"""
-UPDATE call SET state = 1 WHERE call_no = (SELECT c.call_no {WAITING_CALLS} {DUE} {IN_ORDER})
-RETURNING call_no, person_id, whole, seal
-"""  # noqa: S608  # nosec B608
-CLAIM_BEGUN = f"""
-UPDATE call SET state = 1 WHERE call_no = (SELECT c.call_no {WAITING_CALLS} {BEGUN} {IN_ORDER})
-RETURNING call_no, person_id, whole, seal
-"""  # noqa: S608  # nosec B608
-NEXT_DUE = f"SELECT c.not_before_us {WAITING_CALLS} {IN_ORDER}"  # nosec B608
-CLAIM_IN_STAGE = f"""
-UPDATE call SET state = 1 WHERE call_no = (SELECT c.call_no {STAGED_CALLS} {DUE} {IN_ORDER})
-RETURNING call_no, person_id, whole, seal
-"""  # noqa: S608  # nosec B608
-CLAIM_BEGUN_IN_STAGE = f"""
-UPDATE call SET state = 1 WHERE call_no = (SELECT c.call_no {STAGED_CALLS} {BEGUN} {IN_ORDER})
-RETURNING call_no, person_id, whole, seal
-"""  # noqa: S608  # nosec B608
-NEXT_DUE_IN_STAGE = f"SELECT c.not_before_us {STAGED_CALLS} {IN_ORDER}"  # nosec B608
-
-# The faces of a call in their order, with the place of their row.
-FACES_OF_CALL = """
-SELECT face_id, step, outcome, source_no, line FROM face WHERE call_no = +? ORDER BY face_no
-"""
+# A bound value is written +? for the reason that is given in worker.ledger.claims.
 
 SENT_SINCE = "SELECT 1 FROM attempt WHERE call_no = +? AND seq > ? LIMIT 1"
 
-SET_STATE = "UPDATE call SET state = ? WHERE call_no = ?"
 SET_WAITING = "UPDATE call SET state = ?, step = ?, not_before_us = ? WHERE call_no = ?"
-
-# Everything that is known about the attempts of a call.
-TRACES_OF_CALL = """
-SELECT a.seq, a.step, a.face_ids, a.opened_us,
-       e.seq, e.kind, e.ended_us, e.sent_us, e.code, e.listed
-FROM attempt a LEFT JOIN ending e ON e.attempt_seq = a.seq WHERE a.call_no = +?
-"""
-
-STANDINGS_OF_CALL = """
-SELECT face_no, first_row, source_no, line,
-       face_id, found_by, step, outcome, code, attempts, first_sent_us, decided_by
-FROM face WHERE call_no = +? ORDER BY face_no
-"""
 
 SET_STANDING = """
 UPDATE face SET step = ?, outcome = ?, code = ?, attempts = ?, first_sent_us = ?, decided_by = ?
@@ -160,8 +83,6 @@ SELECT c.call_no FROM face f JOIN call c USING (call_no)
 WHERE f.face_id = +? AND f.step = 'delete' AND c.state = 0
 """
 PLANNED_WITH_FACE = "SELECT call_no FROM named WHERE face_id = ? AND call_no IS NOT NULL"
-
-CONTESTED = "SELECT face_id FROM contested JOIN face USING (face_id) WHERE call_no = +?"
 
 ADD_TO_TALLY = """
 INSERT INTO tally VALUES (?, ?) ON CONFLICT (outcome) DO UPDATE SET faces = faces + excluded.faces
@@ -191,41 +112,6 @@ SELECT DISTINCT call_no FROM face WHERE outcome IN ('present', 'no_person', 'ref
 # Calls that wait for a removal, which goes only on what was seen in its own session.
 WITH_REMOVAL = "SELECT call_no FROM call WHERE state = 0 AND step = 'remove'"
 
-# What a verification looks at: everything the service was asked about.
-VERIFIABLE = frozenset(
-    {
-        Outcome.DELETED,
-        Outcome.ABSENT,
-        Outcome.PRESENT,
-        Outcome.NO_PERSON,
-        Outcome.PERSON_EMPTY,
-        Outcome.PERSON_DELETED,
-    }
-)
-# Also of those that have no row yet: a call that is begun asks for itself then.
-VERIFY_ALL = """
-INSERT OR IGNORE INTO verification SELECT -1, ?1 UNION ALL SELECT call_no, ?1 FROM call
-"""
-VERIFY = "INSERT OR IGNORE INTO verification VALUES (?, ?)"
-SAMPLED = "SELECT call_no FROM verification WHERE call_no >= 0"
-VERIFY_AGAIN = """
-INSERT OR REPLACE INTO verification
-SELECT c.call_no, ?1 FROM call c WHERE c.state = 2 AND EXISTS (
-  SELECT 1 FROM face f WHERE f.call_no = c.call_no AND f.outcome IN (
-    'deleted', 'absent', 'present', 'no_person', 'person_empty', 'person_deleted'))
-"""
-# Two questions, because each has an index that holds nothing but such calls.
-TO_BE_VERIFIED = """
-SELECT (SELECT COUNT(*) FROM call WHERE state = 0 AND step = 'verify')
-     + (SELECT COUNT(*) FROM call WHERE state = 1 AND step = 'verify')
-"""
-BEGIN_VERIFYING = """
-UPDATE call SET state = 0, step = 'verify', not_before_us = 0 WHERE state = 2
-AND call_no IN (SELECT call_no FROM verification WHERE since_seq = ?) AND EXISTS (
-  SELECT 1 FROM face f WHERE f.call_no = call.call_no AND f.outcome IN (
-    'deleted', 'absent', 'present', 'no_person', 'person_empty', 'person_deleted'))
-"""
-
 INSERT_SESSION = "INSERT INTO session VALUES (?, ?, ?, ?, ?, NULL, NULL, '', '{}')"
 # Orders to this session that nobody has looked at yet.
 NEW_ORDERS = """
@@ -239,43 +125,6 @@ BEAT = "INSERT OR REPLACE INTO pulse VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
 END_SESSION = """
 UPDATE session SET ended_us = ?, stop_reason = ?, detail = ?, waits = ? WHERE session_no = ?
 """
-
-
-class _Claimed(NamedTuple):
-    """A row as CLAIM gives it."""
-
-    call_no: int
-    person_id: str
-    whole: int
-    seal: bytes
-
-
-class _Face(NamedTuple):
-    """A row of ``face`` as STANDINGS_OF_CALL gives it."""
-
-    face_no: int
-    first_row: int
-    source_no: int
-    line: int
-    face_id: str
-    found_by: int | None
-    step: str
-    outcome: str
-    code: str
-    attempts: int
-    first_sent_us: int | None
-    decided_by: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What was fixed with the plan."""
-
-    run_id: str
-    persons: int
-    calls: int
-    faces: int
-    whole_persons: int
 
 
 def _sound(write: Write[T]) -> Write[T | LedgerDamaged]:
@@ -302,14 +151,6 @@ def _undamaged(value: T | LedgerDamaged) -> T:
     return value
 
 
-def _damaged(path: str, call_no: int) -> LedgerDamaged:
-    return LedgerDamaged(
-        f"{path}: call {call_no} of the ledger is not what was planned (its seal does not match), so nothing"
-        " more is sent",
-        "the disk or a person has changed the ledger: restore the run directory from a copy",
-    )
-
-
 class Ledger:
     """The books of a run while it works; implements the ports of the pipeline.
 
@@ -327,40 +168,35 @@ class Ledger:
         rules: Rules = DEFAULT_RULES,
         max_delete: int = 0,
     ) -> None:
-        self._path = connection.filename
         self._rules = rules
-        self._max_delete = max_delete
+        path = connection.filename
         try:
-            facts = {key: msgspec.json.decode(value) for key, value in query(connection, FACTS)}
-            self._source_names = dict(
-                query(connection, "SELECT source_no, name FROM source").fetchall()
-            )
+            self._planned = planned(connection)
             (last_seq,) = query(connection, LAST_SEQ).fetchone()
             self._session_no, session_seq = query(connection, LAST_SESSION).fetchone()
             (round_seq,) = query(connection, LAST_ROUND).fetchone()
-            self._facts = _Facts(**facts)
             self._postings = Postings()
             self._frontier = Frontier(
-                connection, self._facts.run_id, self._facts.calls, self._postings
+                connection, self._planned.run_id, self._planned.calls, self._postings
             )
-            self._found = 0
-            if self._facts.whole_persons:
-                (self._found,) = query(connection, FOUND_FACES).fetchone()
-            self._verifies = bool(
-                query(connection, "SELECT 1 FROM verification LIMIT 1").fetchone()
+            self._ramp = Ramp()
+            self._claims = Claims(
+                connection,
+                self._planned,
+                self._frontier,
+                self._ramp,
+                self._postings,
+                rules=rules,
+                max_delete=max_delete,
             )
+            self._questions = Questions(connection, self._planned, self._frontier, rules)
         except apsw.Error as error:
             connection.close()
-            raise ledger_failed(self._path, error) from error
+            raise ledger_failed(path, error) from error
         self._seq: int = last_seq
-        self._horizon = Horizon(round_seq, session_seq)
-        self._ramp = Ramp()
+        horizon = Horizon(round_seq, session_seq)
+        self._standings = Standings(self._planned, rules, horizon)
         self._set_aside_calls: list[int] = []
-        # Calls in flight for the first time, with every face that was planned of them, and whether
-        # another call is about the same person.
-        self._untried: dict[int, bool] = {}
-        # Whether a call that was begun might be claimed before the rest of the plan.
-        self._look_back = True
         self._writer = make_writer(connection, self._postings.write)
 
     async def close(self) -> None:
@@ -379,7 +215,7 @@ class Ledger:
     def _settle_up(self, connection: apsw.Connection) -> None:
         """Before anything else than what goes as planned: the tables are to hold all that is known."""
         self._postings.write(connection)
-        self._look_back = True
+        self._claims.look_back()
 
     # Claims and attempts
 
@@ -397,7 +233,7 @@ class Ledger:
         begun: list[Attempt] = []
 
         def write(connection: apsw.Connection) -> Attempt | LimitReached | None:
-            call = self._claim(connection, steps, now_us)
+            call = self._claims.take(connection, steps, now_us)
             if call is None or isinstance(call, LimitReached):
                 return call
             begun.append(self._open(call, prepare(call), now_us))
@@ -432,7 +268,7 @@ class Ledger:
         self, connection: apsw.Connection, begun: Sequence[Attempt], now_us: int
     ) -> None:
         for attempt in begun:
-            self._untried.pop(attempt.call.call_no, None)
+            self._claims.take_untried(attempt.call.call_no)
             message = "the run ended before this request was sent"
             self._append_ending(
                 attempt.seq, Evidence(Kind.NOT_SENT, now_us, code="cancelled", message=message)
@@ -440,126 +276,9 @@ class Ledger:
             self._postings.write(connection)
             self._restate(connection, attempt.call.call_no)
 
-    def _claim(
-        self, connection: apsw.Connection, steps: Sequence[Step], now_us: int
-    ) -> Call | LimitReached | None:
-        """Raises ``LedgerDamaged`` with nothing claimed, and ``GateClosed`` where the plan is damaged."""
-        for step in steps:
-            bindings: dict[str, str | int] = {
-                "step": str(step),
-                "settled_below": self._ramp.settled_below,
-            }
-            claimed = None
-            # Whole persons, of whom somebody looks for faces, were begun with the plan.
-            left_waiting = 0
-            while (
-                step is Step.DELETE
-                and left_waiting < MOST_LEFT_WAITING
-                and self._frontier.has_next(self._ramp.last_call_no)
-            ):
-                # What was begun and can go at once is further in front than the rest of the plan.
-                claimed = self._claim_begun(connection, bindings)
-                if claimed is not None:
-                    break
-                planned = self._frontier.claim(connection)
-                if planned is not None:
-                    return self._planned_call(planned)
-                left_waiting += 1
-            if claimed is None:
-                bindings["now_us"] = now_us
-                bindings["beyond_us"] = now_us + self._rules.absence_interval_us
-                self._postings.write(connection)
-                claim = CLAIM_IN_STAGE if self._ramp.is_open else CLAIM
-                claimed = query(connection, claim, bindings).fetchone()
-            if claimed is not None:
-                return self._checked(connection, step, _Claimed._make(claimed))
-        return None
-
-    def _claim_begun(
-        self, connection: apsw.Connection, bindings: Mapping[str, str | int]
-    ) -> tuple[Any, ...] | None:
-        self._look_back |= self._frontier.take_passed()
-        if not self._look_back:
-            return None
-        self._postings.write(connection)
-        claim = CLAIM_BEGUN_IN_STAGE if self._ramp.is_open else CLAIM_BEGUN
-        ahead_of = {**bindings, "frontier": self._frontier.call_no}
-        claimed: tuple[Any, ...] | None = query(connection, claim, ahead_of).fetchone()
-        # Until something is recorded that is not as planned, or lets go of another of its person.
-        self._look_back = claimed is not None
-        return claimed
-
-    def _planned_call(self, planned: PlannedCall) -> Call:
-        # A call has as many faces as one attempt may name; whole persons were begun with the plan.
-        self._untried[planned.call_no] = planned.shares_person
-        faces = planned.faces
-        return Call(
-            planned.call_no,
-            planned.person_id,
-            tuple([face.face_id for face in faces]),
-            tuple([self._place(face.source_no, face.line) for face in faces]),
-        )
-
-    def _place(self, source_no: int, line: int) -> str:
-        return f"{self._source_names[source_no]}:{line}"
-
-    def _checked(
-        self, connection: apsw.Connection, step: Step, claimed: _Claimed
-    ) -> Call | LimitReached:
-        call_no, person_id, whole, sealed = claimed
-        faces = query(connection, FACES_OF_CALL, (call_no,)).fetchall()
-        if self._seal(call_no, person_id, [face[0] for face in faces]) != sealed:
-            connection.execute(SET_STATE, (WAITING, call_no))
-            raise _damaged(self._path, call_no)
-        if whole and step is Step.DELETE and self._is_too_much():
-            connection.execute(SET_STATE, (WAITING, call_no))
-            return LimitReached(
-                f"{self._facts.faces + self._found:,} faces are to be deleted now that whole persons"
-                f" were looked up, and --max-delete allows {self._max_delete:,}",
-                "look at what was found in the report; raise --max-delete if it is right",
-            )
-        if whole and step is not Step.DELETE:
-            place = self._place(*faces[0][3:])
-            return Call(call_no, person_id, (), (place,), step, whole=True)
-        wanted = [
-            (face_id, self._place(source_no, line))
-            for face_id, face_step, outcome, source_no, line in faces
-            if face_id and (outcome in VERIFIABLE if step is Step.VERIFY else face_step == step)
-        ][: FACES_PER_ATTEMPT if step is Step.DELETE else None]
-        return Call(
-            call_no,
-            person_id,
-            tuple(face_id for face_id, _ in wanted),
-            tuple(place for _, place in wanted),
-            step,
-            whole=bool(whole),
-        )
-
-    def _is_too_much(self) -> bool:
-        return 0 < self._max_delete < self._facts.faces + self._found
-
-    def _seal(self, call_no: int, person_id: str, face_ids: list[str]) -> bytes:
-        return seal(self._facts.run_id, call_no, person_id, face_ids)
-
     async def due(self, steps: Sequence[Step], now_us: int) -> int | None:
         """When the next call that waits for one of ``steps`` may be claimed; None for none."""
-
-        def read(connection: apsw.Connection) -> int | None:
-            last_call_no = self._ramp.last_call_no
-            if Step.DELETE in steps and self._frontier.has_claimable(connection, last_call_no):
-                return 0
-            next_due = NEXT_DUE_IN_STAGE if self._ramp.is_open else NEXT_DUE
-            below = {"settled_below": self._ramp.settled_below}
-            rows = [
-                query(connection, next_due, {"step": str(x), **below}).fetchone() for x in steps
-            ]
-            times = [row[0] for row in rows if row is not None]
-            if not times:
-                return None
-            first = int(min(times))
-            return first if first <= now_us + self._rules.absence_interval_us else now_us
-
-        return await self._submit(read)
+        return await self._submit(lambda c: self._claims.due(c, steps, now_us))
 
     # Evidence
 
@@ -587,10 +306,10 @@ class Ledger:
         Nearly all calls are such, and to restate them would cost three times as much. Neither an
         exclusion list nor a conflict changes what was deleted.
         """
-        shares_person = self._untried.pop(call.call_no, None)
+        shares_person = self._claims.take_untried(call.call_no)
         if (
             shares_person is None
-            or self._verifies
+            or self._questions.are_asked
             or evidence.kind is not Kind.LISTED
             or evidence.sent_us is None
             or not frozenset(call.face_ids).issubset(evidence.listed)
@@ -599,7 +318,8 @@ class Ledger:
         self._postings.settle(
             call.call_no, len(call.face_ids), evidence.code, evidence.sent_us, self._seq
         )
-        self._look_back |= shares_person
+        if shares_person:
+            self._claims.look_back()
         return True
 
     def _append_ending(self, attempt_seq: int, evidence: Evidence) -> None:
@@ -625,9 +345,9 @@ class Ledger:
 
         Which of them are in conflict is restated with the call, in the same transaction.
         """
-        faces = self._faces(connection, call.call_no)
+        faces = faces_of(connection, call.call_no)
         known = dict.fromkeys(face.face_id for face in faces)
-        held = self._held(connection, call.person_id)
+        held = held_faces(connection, call.person_id)
         for face_id in dict.fromkeys(face_ids):
             if face_id in known:
                 continue
@@ -640,12 +360,15 @@ class Ledger:
                 (call.call_no, *faces[0][1:4], face_id, self._seq, str(outcome)),
             )
             self._add_to_tally(connection, {outcome: 1})
-            self._found += outcome is Outcome.UNSENT
+            self._claims.found += outcome is Outcome.UNSENT
             known[face_id] = None
         if len(known) > len(faces):
             connection.execute(
                 "UPDATE call SET seal = ? WHERE call_no = ?",
-                (self._seal(call.call_no, call.person_id, list(known)), call.call_no),
+                (
+                    seal(self._planned.run_id, call.call_no, call.person_id, list(known)),
+                    call.call_no,
+                ),
             )
 
     def _set_aside(self, connection: apsw.Connection, face_id: str) -> None:
@@ -662,66 +385,17 @@ class Ledger:
         """State a call anew of which a face must not be sent any more, which may settle the rest."""
         if self._restate(connection, call_no) is not None:
             return
-        if query(connection, SENT_SINCE, (call_no, self._horizon.session_seq)).fetchone():
+        if query(connection, SENT_SINCE, (call_no, self._standings.horizon.session_seq)).fetchone():
             self._set_aside_calls.append(call_no)
-
-    @staticmethod
-    def _faces(connection: apsw.Connection, call_no: int) -> list[_Face]:
-        return list(map(_Face._make, query(connection, STANDINGS_OF_CALL, (call_no,)).fetchall()))
-
-    @staticmethod
-    def _held(connection: apsw.Connection, person_id: str) -> set[str]:
-        """Faces of the person on the exclusion list; ``""`` stands for all of them."""
-        rows = query(connection, "SELECT face_id FROM hold WHERE person_id = ?", (person_id,))
-        return {face_id for (face_id,) in rows}
-
-    def _contested(self, connection: apsw.Connection, call_no: int) -> set[str]:
-        """Faces of the call that were found under another person too."""
-        if not self._facts.whole_persons:
-            return set()
-        return {face_id for (face_id,) in query(connection, CONTESTED, (call_no,))}
-
-    @staticmethod
-    def _traces(connection: apsw.Connection, call_no: int) -> list[Trace]:
-        return [
-            Trace(
-                attempt_seq,
-                Step(step),
-                tuple(msgspec.json.decode(face_ids, type=list[str])),
-                opened_us,
-                ending_seq,
-                None
-                if kind is None
-                else Evidence(
-                    Kind(kind),
-                    ended_us,
-                    sent_us,
-                    code=code,
-                    listed=tuple(msgspec.json.decode(listed, type=list[str])),
-                ),
-            )
-            for (
-                attempt_seq,
-                step,
-                face_ids,
-                opened_us,
-                ending_seq,
-                kind,
-                ended_us,
-                sent_us,
-                code,
-                listed,
-            ) in query(connection, TRACES_OF_CALL, (call_no,))
-        ]
 
     def _restate(self, connection: apsw.Connection, call_no: int) -> Waiting | None:
         """Fold the evidence of a call anew, keep the tally in step, and put the call in its place."""
-        traces = self._traces(connection, call_no)
+        traces = traces_of(connection, call_no)
         (person_id,) = query(
             connection, "SELECT person_id FROM call WHERE call_no = ?", (call_no,)
         ).fetchone()
-        faces = self._faces(connection, call_no)
-        standings = self._standings(connection, call_no, person_id, faces, traces)
+        faces = faces_of(connection, call_no)
+        standings = self._standings.of(connection, call_no, person_id, faces, traces)
         change: Counter[str] = Counter()
         for face in faces:
             now = standings[face.face_id]
@@ -738,129 +412,16 @@ class Ledger:
                 change[face.outcome] -= 1
                 change[stated[1]] += 1
                 if face.found_by is not None and stated[1] != face.outcome:
-                    self._found -= stated[1] in (Outcome.HELD, Outcome.CONFLICT)
+                    self._claims.found -= stated[1] in (Outcome.HELD, Outcome.CONFLICT)
         self._add_to_tally(connection, change)
-        waiting = self._next(list(standings.values())) or self._verification(
-            connection, call_no, traces, standings
+        waiting = next_step(standings.values()) or self._questions.lookup(
+            connection, call_no, traces, standings.values(), self._standings.horizon
         )
         if waiting is None:
             connection.execute(SET_WAITING, (SETTLED, "", 0, call_no))
         else:
             connection.execute(SET_WAITING, (WAITING, *waiting, call_no))
         return waiting
-
-    def _standings(
-        self,
-        connection: apsw.Connection,
-        call_no: int,
-        person_id: str,
-        faces: Sequence[_Face],
-        traces: Sequence[Trace],
-    ) -> dict[str, Standing]:
-        """Where the faces of a call stand by ``traces``, under holds and conflicts; by face ID."""
-        held = self._held(connection, person_id)
-        contested = self._contested(connection, call_no)
-        last_round = self._last_round(faces)
-        standings: dict[str, Standing] = {}
-        for face in faces:
-            if face.face_id:
-                rules = self._rules
-                if face.found_by is not None and face.found_by > last_round:
-                    # Found too late to be sent in this round: somebody keeps adding faces.
-                    rules = replace(rules, max_attempts=0)
-                barred = None
-                if held & {"", face.face_id}:
-                    barred = Outcome.HELD
-                elif face.face_id in contested:
-                    barred = Outcome.CONFLICT
-                standings[face.face_id] = self._stand(face, traces, rules, barred)
-        for face in faces:
-            if not face.face_id:
-                standings[""] = self._stand_whole(face, standings, traces, held)
-        return standings
-
-    def _last_round(self, faces: Sequence[_Face]) -> float:
-        """``found_by`` of the last faces that were found in time to be sent in this round."""
-        lookups = {x.found_by for x in faces if x.found_by is not None}
-        of_this_round = sorted(seq for seq in lookups if seq > self._horizon.round_seq)
-        if len(of_this_round) <= self._rules.max_rounds:
-            return inf
-        return of_this_round[self._rules.max_rounds - 1]
-
-    def _stand(
-        self, face: _Face, traces: Sequence[Trace], rules: Rules, barred: Outcome | None
-    ) -> Standing:
-        """``barred``: what a face that must not be sent is called."""
-        if face.outcome in (Outcome.HELD, Outcome.CONFLICT):
-            return _as_stored(face)
-        standing = fold(face.face_id, traces, rules, self._horizon)
-        if standing.step is Step.DELETE and barred is not None:
-            if standing.outcome not in UNFINISHED:
-                # A new round must not send it, and what was established before stands.
-                return replace(standing, step=None)
-            return replace(standing, outcome=barred, code="", step=None)
-        return standing
-
-    def _stand_whole(
-        self,
-        line: _Face,
-        standings: Mapping[str, Standing],
-        traces: Sequence[Trace],
-        held: set[str],
-    ) -> Standing:
-        if line.outcome == Outcome.HELD and line.code not in (FACES_KEPT, RECORD_KEPT):
-            return _as_stored(line)
-        found = {
-            face_id: Found(x.outcome, x.step is not None or x.outcome in UNFINISHED)
-            for face_id, x in standings.items()
-        }
-        standing = fold_person(traces, found, self._rules, self._horizon)
-        waits = any(x.waits for x in found.values())
-        kept = "" in held and standing.outcome in UNFINISHED and not waits
-        if kept:
-            return replace(standing, outcome=Outcome.HELD, code="", step=None)
-        emptied = standing.outcome is Outcome.UNKNOWN and standing.code == EMPTY
-        if held and (emptied or standing.step is Step.REMOVE):
-            # With the record goes every face that it may have by then, also one that is held.
-            return replace(standing, outcome=Outcome.HELD, code=RECORD_KEPT, step=None)
-        return standing
-
-    @staticmethod
-    def _next(standings: Sequence[Standing]) -> Waiting | None:
-        """One lookup serves all faces; nothing is sent again before it has been looked for."""
-        lookups = [x.not_before_us for x in standings if x.step is Step.LOOKUP]
-        if lookups:
-            return Waiting(Step.LOOKUP, max(lookups))
-        for step in (Step.DELETE, Step.REMOVE):
-            if any(x.step is step for x in standings):
-                return Waiting(step, 0)
-        return None
-
-    def _verification(
-        self,
-        connection: apsw.Connection,
-        call_no: int,
-        traces: Sequence[Trace],
-        standings: Mapping[str, Standing],
-    ) -> Waiting | None:
-        """The lookup that is asked for once everything about a call is settled."""
-        if not self._verifies:
-            return None
-        row = query(
-            connection, "SELECT since_seq FROM verification WHERE call_no = ?", (call_no,)
-        ).fetchone()
-        if row is None or not any(x.outcome in VERIFIABLE for x in standings.values()):
-            return None
-        changed = [
-            x.ending_seq or 0 for x in traces if x.step in (Step.DELETE, Step.REMOVE) and weighs(x)
-        ]
-        since_seq = max([*row, *changed])
-        lookups = [x for x in traces if x.step in LOOKUPS and x.attempt_seq > since_seq]
-        if any(is_conclusive(x) and x.step is Step.VERIFY for x in lookups):
-            return None
-        if given_up(lookups, self._rules, self._horizon):
-            return None
-        return Waiting(Step.VERIFY, due_us(traces, self._rules))
 
     @staticmethod
     def _add_to_tally(connection: apsw.Connection, change: Mapping[str, int]) -> None:
@@ -941,16 +502,17 @@ class Ledger:
             row = (self._session_no, str(verb), rules, self._seq, started_us)
             connection.execute(INSERT_SESSION, row)
             new_round = verb in (Verb.RUN, Verb.RETRY)
-            self._horizon = Horizon(self._seq if new_round else self._horizon.round_seq, self._seq)
-            self._ask_for_verification(connection, verb, verify)
+            round_seq = self._seq if new_round else self._standings.horizon.round_seq
+            self._standings.horizon = Horizon(round_seq, self._seq)
+            self._questions.ask(connection, verb, verify, self._seq)
             self._reopen(connection, WITH_RETRIED if verb is Verb.RETRY else WITH_UNKNOWN)
-            if self._facts.whole_persons:
+            if self._planned.whole_persons:
                 self._reopen(connection, WITH_REMOVAL)
             if verb is not Verb.VERIFY:
                 # Who is to be sent something is known only now.
                 self._ramp.set_out(connection, self._frontier, canary, self._seq)
-                self._verifies |= self._ramp.is_open
-            if self._verifies and verb is not Verb.RUN:
+                self._questions.are_asked |= self._ramp.is_open
+            if self._questions.are_asked and verb is not Verb.RUN:
                 self._reopen(connection, UNVERIFIED)
 
         await self._submit(write)
@@ -958,46 +520,6 @@ class Ledger:
     def _reopen(self, connection: apsw.Connection, calls: str) -> None:
         for (call_no,) in query(connection, calls).fetchall():
             self._restate(connection, call_no)
-
-    def _ask_for_verification(self, connection: apsw.Connection, verb: Verb, verify: str) -> None:
-        if verb is Verb.VERIFY:
-            connection.execute(VERIFY_AGAIN, (self._seq,))
-            connection.execute(BEGIN_VERIFYING, (self._seq,))
-        elif verify == "all":
-            self._verify_all(connection)
-        elif verify.startswith("sample:"):
-            self._sample(connection, int(verify.removeprefix("sample:")))
-        asked = query(connection, "SELECT 1 FROM verification LIMIT 1").fetchone()
-        self._verifies = asked is not None
-
-    def _sample(self, connection: apsw.Connection, persons: int) -> None:
-        """Ask for so many persons of the plan, drawn at random; a later session keeps the sample."""
-        if query(connection, ASKED_OF_ALL).fetchone() is not None:
-            return
-        if persons >= self._facts.persons:
-            self._verify_all(connection)
-            return
-        tape, calls = self._frontier.tape, self._facts.calls
-        asked = [call_no for (call_no,) in query(connection, SAMPLED)]
-        sampled = len({tape.calls_beside(call_no)[0] for call_no in asked})
-        # Drawn by the run's own name: the same run draws the same, wherever it goes on.
-        chance = random.Random(self._facts.run_id)  # noqa: S311 (a sample, no secret)  # nosec B311
-        drawn, known = 0, set(asked)
-        while sampled < persons:
-            # Some are of one person, or asked for already: then more are drawn.
-            drawn = min(calls, max(persons, 2 * drawn))
-            fresh = [n for n in chance.sample(range(calls), drawn) if n not in known]
-            # As the plan has them: those that are near to one another are read together.
-            for call_no in sorted(fresh[: persons - sampled]):
-                if call_no not in known:
-                    call_nos = tape.calls_beside(call_no)
-                    connection.executemany(VERIFY, [(n, self._seq) for n in call_nos])
-                    known.update(call_nos)
-                    sampled += 1
-
-    def _verify_all(self, connection: apsw.Connection) -> None:
-        connection.execute(VERIFY_ALL, (self._seq,))
-        self._frontier.look_for_questions(connection)
 
     async def end_session(
         self, ended_us: int, reason: StopReason, detail: str, waits_seconds: Mapping[str, float]
@@ -1052,12 +574,13 @@ class Ledger:
             (person_id,) = query(
                 connection, "SELECT person_id FROM call WHERE call_no = ?", (call_no,)
             ).fetchone()
-            faces = self._faces(connection, call_no)
-            traces = self._traces(connection, call_no)
-            earlier = [x for x in traces if x.attempt_seq <= self._horizon.session_seq]
+            faces = faces_of(connection, call_no)
+            session_seq = self._standings.horizon.session_seq
+            traces = traces_of(connection, call_no)
+            earlier = [x for x in traces if x.attempt_seq <= session_seq]
             if not earlier:
                 return dict(Counter(Outcome(face.outcome) for face in faces))
-            at_first = self._standings(connection, call_no, person_id, faces, earlier)
+            at_first = self._standings.of(connection, call_no, person_id, faces, earlier)
             counted: Counter[Outcome] = Counter()
             for face in faces:
                 before = at_first[face.face_id]
@@ -1103,7 +626,7 @@ class Ledger:
 
     async def lookups_left(self) -> int:
         """Calls that are still to be looked up once more, for a verification."""
-        return await self._submit(lambda c: int(query(c, TO_BE_VERIFIED).fetchone()[0]))
+        return await self._submit(self._questions.left)
 
     async def is_finished(self) -> bool:
         """Whether nothing waits, nothing is unknown, and what was to be verified is."""
@@ -1117,10 +640,3 @@ class Ledger:
             return waiting is None and unknown is None and unverified is None
 
         return await self._submit(read)
-
-
-def _as_stored(face: _Face) -> Standing:
-    """What no evidence changes any more."""
-    return Standing(
-        Outcome(face.outcome), face.code, face.attempts, face.first_sent_us, face.decided_by
-    )
