@@ -22,11 +22,11 @@ from worker.model import UNFINISHED, Evidence, Kind, Outcome, Step, Waiting
 
 # A bound value is written +? for the reason that is given in worker.ledger.claims.
 
-# Everything that is known about the attempts of a call.
+# Everything that is known about the attempts of a call, in their order.
 TRACES_OF_CALL = """
 SELECT a.seq, a.step, a.face_ids, a.opened_us,
        e.seq, e.kind, e.ended_us, e.sent_us, e.code, e.listed
-FROM attempt a LEFT JOIN ending e ON e.attempt_seq = a.seq WHERE a.call_no = +?
+FROM attempt a LEFT JOIN ending e ON e.attempt_seq = a.seq WHERE a.call_no = +? ORDER BY a.seq
 """
 
 STANDINGS_OF_CALL = """
