@@ -16,7 +16,7 @@ from tests.benchmarks.measurement import Ended
 from tests.benchmarks.sitting import Sitting, parser
 
 QUESTION: Final = "How many records a second does the ledger make durable?"
-ROUNDS: Final = 5
+ROUNDS: Final = 3
 """A disk is shared with everybody, and what another process syncs is waited for here."""
 
 SECONDS: Final = {"quick": 0.3}

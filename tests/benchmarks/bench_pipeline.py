@@ -131,7 +131,7 @@ def turn(
 def best_concurrency(name: str, url: str, calls: int, disk: Path) -> int:
     """By the better of two shorter turns, the two far apart in time."""
     took = [
-        (turn(name, url, calls // 2, many, disk=disk).calls_per_second, many)
+        (turn(name, url, calls // 4, many, disk=disk).calls_per_second, many)
         for _ in range(2)
         for many in SEARCHED
     ]

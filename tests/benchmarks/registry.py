@@ -63,7 +63,7 @@ def _sitting(name: str, *scales: Scale) -> Entry:
 
 
 PIPELINE_CALLS: Final[Mapping[Scale, int]] = {"quick": 500, "small": 20_000, "large": 20_000}
-STEADY_CALLS: Final[Mapping[Scale, int]] = {"quick": 100, "small": 400, "large": 400}
+STEADY_CALLS: Final[Mapping[Scale, int]] = {"quick": 100, "small": 300, "large": 300}
 
 
 def pipeline(scale: Scale, rounds: int | None) -> Bench:
