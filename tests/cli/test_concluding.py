@@ -128,6 +128,24 @@ def test_an_error_in_the_work_tells_what_was_deleted_before(
     assert last_line(capsys, run_dir, code) == f"4 faces deleted so far; {command}"
 
 
+def test_damage_that_shows_in_the_report_is_no_refusal_after_calls_were_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run_dir: Path
+) -> None:
+    """Exit 3 would say that nothing was sent."""
+
+    async def carry_out(*_arguments: object, **_options: object) -> Stop:
+        await asyncio.to_thread(deleted, run_dir)
+        connection = open_ledger(run_dir)
+        connection.execute("DELETE FROM face WHERE face_no = 1")
+        connection.close()
+        return Stop(StopReason.FINISHED)
+
+    monkeypatch.setattr(concluding, "carry_out", carry_out)
+    said = last_line(capsys, run_dir, 7)
+    assert said.startswith("4 faces deleted so far; the report is not written")
+    assert last_line(capsys, run_dir, 3, report_only=True) == said
+
+
 @pytest.mark.parametrize("verb", [Verb.RESUME, Verb.RETRY, Verb.VERIFY])
 def test_what_is_refused_before_the_first_call_has_sent_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run_dir: Path, verb: Verb

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import os
 import signal
 import time
 from pathlib import Path
 
+import apsw
 import pytest
 
 from tests.e2e.inputs import persons, write_table
@@ -56,6 +58,29 @@ async def test_after_sigkill_only_what_was_in_flight_is_unknown(
         assert report.of("absent") <= unknown
         assert report.of("deleted") | report.of("absent") == set(PAIRS)
         assert not served_twice(service.journal.lines)
+
+
+async def test_a_plan_that_is_damaged_in_mid_run_leaves_a_report_of_what_was_done(
+    program: Program, tmp_path: Path
+) -> None:
+    """It is more than one block of calls, of which each is read when the first of it is begun."""
+    pairs = persons(600)
+    write_table(tmp_path / "a.csv", pairs)
+    async with serving(pairs) as service:
+        async with program.started(*run(service.url, *FAST)) as running:
+            await service.arrivals(1)
+            connection = apsw.Connection(str(tmp_path / "r" / "ledger.sqlite3"))
+            connection.set_busy_timeout(10_000)
+            connection.execute("UPDATE plan_block SET faces = faces + 1 WHERE first_call_no = 512")
+            connection.close()
+            ended = await running.ended()
+        assert ended.code == 7, ended.err
+        with (tmp_path / "r" / "report" / "results.csv").open(newline="") as file:
+            results = {(x["person_id"], x["face_id"]): x["outcome"] for x in csv.DictReader(file)}
+        gone = {pair for pair, outcome in results.items() if outcome == "deleted"}
+        assert gone == service.deleted
+        assert 400 < len(gone) <= 512
+        assert results == dict.fromkeys(pairs, "unsent") | dict.fromkeys(gone, "deleted")
 
 
 async def test_a_rehearsal_killed_goes_on_in_the_same_world(

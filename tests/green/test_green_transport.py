@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -90,6 +92,50 @@ async def test_connection_that_is_never_established(serve: Any) -> None:
     silent = await serve(GOOD)
     outcome = await one(f"https://127.0.0.1:{silent.port}", connect_timeout_seconds=0.2)
     assert not_sent(outcome).code == "connect_timeout"
+
+
+def named(*addresses: tuple[str, int]) -> list[tuple[object, ...]]:
+    """What the system's resolver says of a name with these addresses."""
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+
+
+async def test_all_addresses_of_a_name_share_one_deadline(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one is for who gets no connection to the first, and not for who waits too long."""
+    silent = [await serve(GOOD) for _ in range(3)]
+    addresses = named(*(("127.0.0.1", server.port) for server in silent))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+    outcome = await one("https://green.example", connect_timeout_seconds=0.3)
+    assert not_sent(outcome).code == "connect_timeout"
+    assert sum(server.connections for server in silent) == 1
+
+
+async def test_a_name_server_that_is_slow_is_asked_once(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for it goes without; what it says in the end serves those who come later."""
+    server = await serve(GOOD)
+    asked: list[object] = []
+    answers = threading.Event()
+
+    def slow(*question: object, **_: object) -> list[tuple[object, ...]]:
+        asked.append(question)
+        answers.wait(60)
+        return named(("127.0.0.1", server.port))
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    try:
+        async with transport_to("http://green.example", connect_timeout_seconds=0.1) as transport:
+            assert not_sent(await post(transport)).code == "connect_timeout"
+            answers.set()
+            outcome = await post(transport)
+            while not isinstance(outcome, Reply):
+                assert not_sent(outcome).code == "connect_timeout"
+                outcome = await post(transport)
+    finally:
+        answers.set()
+    assert len(asked) == 1
 
 
 async def test_the_departure_is_told_once_for_each_request(serve: Any) -> None:

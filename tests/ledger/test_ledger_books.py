@@ -105,7 +105,27 @@ def test_a_face_that_is_gone_from_the_ledger_is_not_called_unsent(run_dir: Path)
     connection.execute("DELETE FROM face WHERE face_id = '002' AND outcome = 'deleted'")
     assert connection.changes() == 1
     books = LedgerBooks(connection)
-    with pytest.raises(GateClosed, match="a face is not where its row says"):
+    with pytest.raises(GateClosed, match="faces of calls that were begun are gone"):
+        list(books.lines())
+    books.close()
+
+
+async def test_what_was_done_is_told_where_the_rest_of_the_plan_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run stops where it cannot read its plan: just there it has to say what it has done."""
+    monkeypatch.setattr(collation, "CALLS_PER_BLOCK", 2)
+    draft_run(tmp_path, [rows((f"p{n}", str(n)) for n in range(6))])
+    async with unsynced_ledger(tmp_path) as ledger:
+        for _ in range(2):
+            seq, call, _ = await begun(ledger)
+            await ledger.record(seq, call, Evidence(Kind.LISTED, 2, 1, listed=call.face_ids))
+    connection = open_ledger(tmp_path)
+    connection.execute("UPDATE plan_block SET faces = faces + 1 WHERE first_call_no = 2")
+    books = LedgerBooks(connection)
+    assert [line.outcome for line in books.lines()] == ["deleted"] * 2 + ["unsent"] * 4
+    connection.execute("DELETE FROM face WHERE call_no = 1")
+    with pytest.raises(GateClosed, match="faces of calls that were begun are gone"):
         list(books.lines())
     books.close()
 

@@ -12,11 +12,12 @@ import pytest
 from tests.core.rig import draft_run, opened_ledger, persons, rows
 from tests.ledger.audit import rows as select
 from tests.ledger.errands import begin, begun, prepare, put_back, unsynced_ledger
+from worker.errors import LedgerDamaged
 from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
 from worker.ledger.postings import ROWS_AT_ONCE, write_rows
 from worker.ledger.writer import T, Write, commit_batch
-from worker.model import Attempt, Evidence, Kind, Step
+from worker.model import Attempt, Call, Evidence, Kind, Request, Step
 
 INSERT = "INSERT INTO pair VALUES {}"
 
@@ -134,6 +135,41 @@ async def test_who_is_cancelled_while_an_attempt_is_written_leaves_nothing_open(
         (again.seq, "listed", "200"),
     ]
     connection.close()
+
+
+async def test_a_request_that_cannot_be_made_undoes_nothing_of_others(tmp_path: Path) -> None:
+    """Both in one transaction: the answer that another loop has is kept."""
+    draft_run(tmp_path, [rows(persons(2))])
+
+    def impossible(_: Call) -> Request:
+        raise MemoryError
+
+    connection = open_ledger(tmp_path)
+    ledger = Ledger(connection, Together)
+    in_flight = await begun(ledger)
+    results = await asyncio.gather(
+        deleted(ledger, in_flight),
+        ledger.begin([Step.DELETE], 1, impossible),
+        return_exceptions=True,
+    )
+    assert results[0] is None
+    assert isinstance(results[1], MemoryError)
+    assert await ledger.tally() == {"deleted": 1, "unsent": 1}
+    assert (await begun(ledger)).call.call_no == 1
+    await ledger.close()
+
+
+async def test_a_call_that_waits_for_what_none_of_its_faces_does_is_damaged(tmp_path: Path) -> None:
+    """A deletion that names no face might mean every face."""
+    draft_run(tmp_path, [rows(persons(2))])
+    async with unsynced_ledger(tmp_path) as ledger:
+        await put_back(ledger, [await begun(ledger)])
+        connection = open_ledger(tmp_path)
+        connection.execute("UPDATE face SET step = 'lookup' WHERE call_no = 0")
+        connection.close()
+        for _ in range(2):
+            with pytest.raises(LedgerDamaged, match="waits for delete, and none of its faces does"):
+                await begin(ledger)
 
 
 async def test_a_cancelled_caller_for_whom_nothing_was_left_takes_nothing_back(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from worker.cli.plan_directory import quoted
 from worker.cli.preview import counted
 from worker.cli.purge import carry_out
 from worker.cli.run_directory import REPORT
-from worker.errors import FacepurgeError, LedgerFailed, ReportFailed
+from worker.errors import FacepurgeError, GateClosed, LedgerFailed, ReportFailed
 from worker.interruption import alarmed, first_signal
 from worker.ledger.books import LedgerBooks
 from worker.ledger.database import open_ledger
@@ -162,7 +162,10 @@ def report_run(
 
     ``report_format`` is the setting of that name; None: as the run was told.
     """
-    with known(lambda: f"{_so_far(run_dir)}; {unwritten(quoted(run_dir))}"):
+    with (
+        known(lambda: f"{_so_far(run_dir)}; {unwritten(quoted(run_dir))}"),
+        _failing_after(work),
+    ):
         books = LedgerBooks(open_ledger(run_dir, read_only=True, checked=True))
         try:
             header = books.header()
@@ -186,6 +189,17 @@ def report_run(
         work.say_remedy()
         stderr.write(last)
         return conclusion.exit_code
+
+
+@contextmanager
+def _failing_after(work: Work) -> Iterator[None]:
+    """A ledger that turns out damaged has failed: nobody may read that nothing was sent."""
+    try:
+        yield
+    except GateClosed as damaged:
+        if work.stop is None:
+            raise
+        raise LedgerFailed(damaged.cause, damaged.remedy) from damaged
 
 
 def _within(seconds: float | None) -> AbstractContextManager[None]:

@@ -57,8 +57,8 @@ async def examine_name(address: Address, settings: Settings) -> tuple[Finding, l
     seconds = settings.connect_timeout_seconds
     began = time.monotonic()
     try:
-        resolver = DaemonResolver(seconds)
-        found = await resolver.resolve(address.host, address.port, socket.AF_UNSPEC)
+        async with asyncio.timeout(seconds):
+            found = await DaemonResolver().resolve(address.host, address.port, socket.AF_UNSPEC)
     except TimeoutError:
         cause = f"no name server answered within {seconds:g} s"
     except OSError as error:

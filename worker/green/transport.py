@@ -13,9 +13,11 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -122,6 +124,27 @@ class DepartingRequest(aiohttp.ClientRequest):
         else:
             self._writer.add_done_callback(lambda _: way.departed())
         return response
+
+
+class _Connector(aiohttp.TCPConnector):
+    """With one deadline for everything that a new connection takes.
+
+    ``ClientTimeout.connect`` is the same with a timer for every request, of which nearly all find a
+    connection that is open.
+    """
+
+    def __init__(self, timeout_seconds: float, **given: Any) -> None:
+        super().__init__(**given)
+        self._timeout_seconds = timeout_seconds
+
+    async def _create_connection(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[aiohttp.tracing.Trace],
+        timeout: aiohttp.ClientTimeout,
+    ) -> ResponseHandler:
+        async with asyncio.timeout(self._timeout_seconds):
+            return await super()._create_connection(req, traces, timeout)
 
 
 class HttpTransport:
@@ -276,18 +299,18 @@ async def open_transport(
 ) -> AsyncIterator[HttpTransport]:
     """A transport to ``url_base`` with its session; closing it closes all connections.
 
-    Deadlines: ``connect_timeout_seconds`` for the name, and again for connection and TLS together,
+    Deadlines: ``connect_timeout_seconds`` for name, connection and TLS together,
     ``read_timeout_seconds`` between two arrivals of bytes, ``total_timeout_seconds`` from departure
     to the end of the body. Proxy variables, ``.netrc`` and cookies are ignored.
     """
-    connector = aiohttp.TCPConnector(
+    connector = _Connector(
+        settings.connect_timeout_seconds,
         ssl=tls_context(settings.ca_file),
         limit=LANES * settings.concurrency + SPARE_CONNECTIONS,
-        resolver=DaemonResolver(settings.connect_timeout_seconds),
+        resolver=DaemonResolver(),
         ttl_dns_cache=DNS_CACHE_SECONDS,
         keepalive_timeout=IDLE_CONNECTION_SECONDS,
     )
-    # Without ``connect``, a timer for each request: mostly it finds a connection that is open.
     timeout = aiohttp.ClientTimeout(
         total=None,
         sock_connect=settings.connect_timeout_seconds,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import apsw
 import msgspec
 
-from worker.ledger.database import damaged, query
+from worker.errors import GateClosed
+from worker.ledger.database import damaged, query, seal
 from worker.ledger.rowmap import INVALID, WHOLE, RowMap, reason_of
 from worker.ledger.tape import Tape
 from worker.model import UNFINISHED, Kind, Outcome, SourceSummary, StopReason, Verb
@@ -20,7 +21,6 @@ from worker.report.interface import CallFigures, Line, RunHeader, Session, Verif
 
 if TYPE_CHECKING:
     # What these import would take a status as long as all the rest.
-    from worker.errors import GateClosed
     from worker.fold import Rules
     from worker.holds import Hold
 
@@ -127,6 +127,10 @@ SELECT COUNT(*), SUM(whole),
 FROM call WHERE call_no >= ?1
 """
 CALLS_AHEAD = "SELECT call_no, person_id FROM call WHERE call_no >= ? AND whole = 0"
+CALLS_AS_SEALED = """
+SELECT c.call_no, c.person_id, c.seal, f.face_id FROM call c LEFT JOIN face f USING (call_no)
+ORDER BY c.call_no, f.face_no
+"""
 COUNT_BEGUN = "SELECT COUNT(*) FROM call WHERE call_no >= ?"
 LAST_CALL = "SELECT IFNULL(MAX(first_call_no + calls), 0) - 1 FROM plan_block"
 FRONTIER = "SELECT call_no FROM frontier"
@@ -358,9 +362,24 @@ class LedgerBooks:
                     raise _astray(self._connection)
                 yield Line._make((*head, its_id, *standing, *tail))
         standings.end()
-        if unbegun != _Unbegun(self._connection, self.value("run_id")).faces:
+        if not self._is_unsent(unbegun):
             # What was deleted would be called unsent.
-            raise _astray(self._connection)
+            cause = "the ledger is damaged (faces of calls that were begun are gone)"
+            raise damaged(self._connection.filename, cause)
+
+    def _is_unsent(self, faces: int) -> bool:
+        """Whether so many faces that stand nowhere are those of the calls that nobody has begun."""
+        run_id = self.value("run_id")
+        try:
+            return bool(faces == _Unbegun(self._connection, run_id).faces)
+        except GateClosed:
+            # What is damaged is the plan, where the run has stopped for just that: those that were begun
+            # tell whether they are whole.
+            calls = groupby(query(self._connection, CALLS_AS_SEALED), key=itemgetter(0, 1, 2))
+            return all(
+                sealed == seal(run_id, call_no, person_id, [row[3] for row in rows])
+                for (call_no, person_id, sealed), rows in calls
+            )
 
     def _source_names(self) -> dict[int, str]:
         return dict(query(self._connection, "SELECT source_no, name FROM source").fetchall())

@@ -146,7 +146,7 @@ class Claims:
 
         With ``LimitReached``, which is returned where more would go than ``max_delete``, nothing is
         claimed. Raises ``LedgerDamaged``, with nothing claimed either, for a call that is not what was
-        planned, and ``GateClosed`` where the plan is damaged.
+        planned or has nothing for that step, and ``GateClosed`` where the plan is damaged.
         """
         for step in steps:
             bindings: dict[str, str | int] = {
@@ -178,6 +178,13 @@ class Claims:
             if claimed is not None:
                 return self._checked(connection, step, _Claimed._make(claimed))
         return None
+
+    def give_back(self, connection: apsw.Connection, call_no: int) -> None:
+        """Let a call wait again of which no attempt could be made."""
+        self._untried.pop(call_no, None)
+        self._look_back = True
+        self._postings.write(connection)
+        connection.execute(SET_STATE, (WAITING, call_no))
 
     def _claim_begun(
         self, connection: apsw.Connection, bindings: Mapping[str, str | int]
@@ -214,7 +221,7 @@ class Claims:
         faces = query(connection, FACES_OF_CALL, (call_no,)).fetchall()
         if seal(self._planned.run_id, call_no, person_id, [face[0] for face in faces]) != sealed:
             connection.execute(SET_STATE, (WAITING, call_no))
-            raise _damaged(self._path, call_no)
+            raise _damaged(self._path, call_no, "its seal does not match")
         if whole and step is Step.DELETE and self._is_too_much():
             connection.execute(SET_STATE, (WAITING, call_no))
             return LimitReached(
@@ -230,6 +237,9 @@ class Claims:
             for face_id, face_step, outcome, source_no, line in faces
             if face_id and (outcome in VERIFIABLE if step is Step.VERIFY else face_step == step)
         ][: FACES_PER_ATTEMPT if step is Step.DELETE else None]
+        if not wanted:
+            self.give_back(connection, call_no)
+            raise _damaged(self._path, call_no, f"it waits for {step}, and none of its faces does")
         return Call(
             call_no,
             person_id,
@@ -257,9 +267,8 @@ class Claims:
         return first if first <= now_us + self._rules.absence_interval_us else now_us
 
 
-def _damaged(path: str, call_no: int) -> LedgerDamaged:
+def _damaged(path: str, call_no: int, why: str) -> LedgerDamaged:
     return LedgerDamaged(
-        f"{path}: call {call_no} of the ledger is not what was planned (its seal does not match), so nothing"
-        " more is sent",
+        f"{path}: call {call_no} of the ledger is not what was planned ({why}), so nothing more is sent",
         "the disk or a person has changed the ledger: restore the run directory from a copy",
     )

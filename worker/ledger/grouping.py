@@ -458,7 +458,10 @@ class _Collated:
     def _require_few_faces(
         self, rows: pa.RecordBatch, grouped: _Grouped, held: NDArray[np.bool_]
     ) -> None:
-        """Raise ``TooManyFaces`` as soon as a person has more than are kept for one who may not be sent."""
+        """Raise ``TooManyFaces`` as soon as a person has more than are kept for one who may not be sent.
+
+        Also where some would turn out to be in conflict: that is known only of all of them together.
+        """
         if self._most_faces is None or len(rows) <= self._most_faces:
             return
         named = np.flatnonzero(grouped.is_first & ~grouped.is_whole & ~held)

@@ -227,16 +227,21 @@ class Ledger:
         The first step wins. None when nothing can be claimed at present. ``prepare`` makes the request
         of the call, on the writer's thread. An attempt whose caller is cancelled meanwhile is ended as
         one that was not sent. Raises ``LedgerDamaged`` for a call that is not what was planned (others
-        can still be recorded), and ``LimitReached`` when more would be deleted than ``max_delete``
-        allows.
+        can still be recorded), ``LimitReached`` when more would be deleted than ``max_delete`` allows,
+        and what ``prepare`` raises; nothing is claimed then.
         """
         begun: list[Attempt] = []
 
-        def write(connection: apsw.Connection) -> Attempt | LimitReached | None:
+        def write(connection: apsw.Connection) -> Attempt | Exception | None:
             call = self._claims.take(connection, steps, now_us)
             if call is None or isinstance(call, LimitReached):
                 return call
-            begun.append(self._open(call, prepare(call), now_us))
+            try:
+                request = prepare(call)
+            except Exception as error:  # noqa: BLE001 (raised here, it would undo what others record)
+                self._claims.give_back(connection, call.call_no)
+                return error
+            begun.append(self._open(call, request, now_us))
             return begun[0]
 
         try:
@@ -244,7 +249,7 @@ class Ledger:
         except asyncio.CancelledError:
             self._submit(lambda c: self._take_back(c, begun, now_us))
             raise
-        if isinstance(attempt, LimitReached):
+        if isinstance(attempt, Exception):
             raise attempt
         return attempt
 
