@@ -90,7 +90,7 @@ class Service(Protocol):
     """The client of the service."""
 
     def prepare(self, call: Call) -> Request:
-        """The request for a call, with a nonce never used before; from any thread."""
+        """The request for a call, with a nonce never used before; from one thread."""
         ...
 
     async def send(self, request: Request) -> Evidence:

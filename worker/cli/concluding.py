@@ -164,7 +164,7 @@ def report_run(
     """
     with (
         known(lambda: f"{_so_far(run_dir)}; {unwritten(quoted(run_dir))}"),
-        _failing_after(work),
+        _failing_after(work, run_dir),
     ):
         books = LedgerBooks(open_ledger(run_dir, read_only=True, checked=True))
         try:
@@ -192,14 +192,26 @@ def report_run(
 
 
 @contextmanager
-def _failing_after(work: Work) -> Iterator[None]:
-    """A ledger that turns out damaged has failed: nobody may read that nothing was sent."""
+def _failing_after(work: Work, run_dir: Path) -> Iterator[None]:
+    """A ledger that turns out damaged has failed: the code of a refusal says that nothing was sent."""
     try:
         yield
     except GateClosed as damaged:
-        if work.stop is None:
+        if work.attempts_before is None or not _has_sent_since(run_dir, work.attempts_before):
             raise
         raise LedgerFailed(damaged.cause, damaged.remedy) from damaged
+
+
+def _has_sent_since(run_dir: Path, attempt_seq: int) -> bool:
+    """Whether anything may have left after that attempt; also where nobody can tell."""
+    try:
+        books = LedgerBooks(open_ledger(run_dir, read_only=True, checked=True))
+        try:
+            return books.has_sent_since(attempt_seq)
+        finally:
+            books.close()
+    except (FacepurgeError, apsw.Error):
+        return True
 
 
 def _within(seconds: float | None) -> AbstractContextManager[None]:

@@ -23,6 +23,7 @@ from worker.green.interface import (
     Unanswered,
     Unsigned,
 )
+from worker.green.nonces import Nonces
 from worker.green.operations import OPERATIONS, body_of, operation_of
 from worker.green.redaction import redacted
 from worker.green.renewal import Renewal
@@ -69,7 +70,7 @@ class GreenClient:
         self._signer = signer
         self._credentials = credentials
         self._clock = clock
-        self._randomness = randomness
+        self._nonces = Nonces(randomness)
         self._departures = departures
         self._retry_after_cap_seconds = retry_after_cap_seconds
         self._unknown_person = unknown_person
@@ -109,7 +110,7 @@ class GreenClient:
     def prepare(self, call: Call) -> Request:
         """A new attempt of ``call``: its body, serialised once, and a nonce never used before.
 
-        From any thread. Raises ``ValueError`` for a deletion that names no face: nothing planned looks
+        From one thread at a time. Raises ``ValueError`` for a deletion that names no face: nothing planned looks
         like that.
         """
         operation = operation_of(call.step)
@@ -120,7 +121,7 @@ class GreenClient:
             person_id=call.person_id,
             face_ids=call.face_ids,
             body=body_of(operation, call.person_id, call.face_ids),
-            nonce=f"{self._randomness.getrandbits(128):032x}",
+            nonce=self._nonces.draw(),
         )
 
     async def send(self, request: Request) -> Evidence:

@@ -24,6 +24,8 @@ INSERT_CALLS = "INSERT INTO call VALUES {}"
 INSERT_FACES = """
 INSERT INTO face (call_no, first_row, source_no, line, face_id, step, outcome, code, attempts) VALUES {}
 """
+# What nothing is known of has not to be bound for each of them.
+UNSENT_FACE = "(?, ?, ?, ?, ?, ?, 'unsent', '', 0)"
 INSERT_ATTEMPTS = "INSERT INTO attempt VALUES {}"
 INSERT_ENDINGS = "INSERT INTO ending VALUES {}"
 
@@ -84,14 +86,14 @@ class Postings:
 
     def write(self, connection: apsw.Connection) -> None:
         """Write everything that waits, in the caller's transaction."""
-        for template, rows in (
-            (INSERT_CALLS, self._calls),
-            (INSERT_FACES, self._faces),
-            (INSERT_ATTEMPTS, self._attempts),
-            (INSERT_ENDINGS, self._endings),
+        for template, rows, row in (
+            (INSERT_CALLS, self._calls, ""),
+            (INSERT_FACES, self._faces, UNSENT_FACE),
+            (INSERT_ATTEMPTS, self._attempts, ""),
+            (INSERT_ENDINGS, self._endings, ""),
         ):
             if rows:
-                write_rows(connection, template, rows)
+                write_rows(connection, template, rows, row)
                 rows.clear()
         if self._deleted:
             write_rows(connection, SET_DELETED, self._deleted)
@@ -104,17 +106,22 @@ class Postings:
             self._frontier = None
 
 
-def write_rows(connection: apsw.Connection, template: str, rows: Sequence[Row]) -> None:
-    """Carry out ``template`` over ``rows``, all of one width, in as few statements as there may be."""
-    width, first = len(rows[0]), 0
+def write_rows(
+    connection: apsw.Connection, template: str, rows: Sequence[Row], row: str = ""
+) -> None:
+    """Carry out ``template`` over ``rows``, all of one width, in as few statements as there may be.
+
+    ``row`` is how one of them stands in the statement, where it is more than its values.
+    """
+    first = 0
+    row = row or f"({', '.join('?' * len(rows[0]))})"
     for count in ROWS_AT_ONCE:
         while len(rows) - first >= count:
             values = tuple(chain.from_iterable(rows[first : first + count]))
-            connection.execute(_statement(template, width, count), values)
+            connection.execute(_statement(template, row, count), values)
             first += count
 
 
 @lru_cache(maxsize=64)
-def _statement(template: str, width: int, count: int) -> str:
-    row = f"({', '.join('?' * width)})"
+def _statement(template: str, row: str, count: int) -> str:
     return template.format(", ".join([row] * count))

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import apsw
 
 from worker.ledger.database import WAITING, query, seal
-from worker.ledger.postings import INSERT_CALLS, INSERT_FACES, Row, write_rows
+from worker.ledger.postings import INSERT_CALLS, INSERT_FACES, UNSENT_FACE, Row, write_rows
 from worker.ledger.rowmap import RowMap, reason_of
 from worker.ledger.tape import PlannedCall, Tape
-from worker.model import Outcome, Step
+from worker.model import Step
 
 # Tables of the names that the ledger had if it did not pack what is written once.
 CREATE_ROW = """
@@ -62,9 +62,6 @@ def rows_of(run_id: str, planned: PlannedCall, state: int) -> tuple[Row, list[Ro
             line,
             face_id,
             step if face_id or not named else "",
-            str(Outcome.UNSENT),
-            "",
-            0,
         )
         for face_id, first_row, source_no, line in faces
     ]
@@ -76,7 +73,7 @@ def unroll_call(
     """Give a planned call its rows, in the caller's transaction."""
     call, faces = rows_of(run_id, planned, state)
     write_rows(connection, INSERT_CALLS, [call])
-    write_rows(connection, INSERT_FACES, faces)
+    write_rows(connection, INSERT_FACES, faces, UNSENT_FACE)
 
 
 @contextmanager
