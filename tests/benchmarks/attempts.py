@@ -45,7 +45,7 @@ look(Path(sys.argv[1]))
 print(flush=True)
 while True:
     look(Path(sys.argv[1]))
-    time.sleep(0.02)
+    time.sleep(0.02)  # fifty times a second
 """
 
 

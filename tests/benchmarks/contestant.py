@@ -155,12 +155,11 @@ def httpx_client(url: str, measured: Measured, concurrency: int) -> None:
 
 def official_sdk(url: str, measured: Measured, concurrency: int) -> None:
     """The service's own SDK, one client for each thread."""
-    # None of the official packages has annotations.
-    from aliyunsdkcore.auth.credentials import (  # type: ignore[import-untyped]
+    from aliyunsdkcore.auth.credentials import (
         AccessKeyCredential,
     )
-    from aliyunsdkcore.client import AcsClient  # type: ignore[import-untyped]
-    from aliyunsdkgreen.request.v20180509.DeleteFacesRequest import (  # type: ignore[import-untyped]
+    from aliyunsdkcore.client import AcsClient
+    from aliyunsdkgreen.request.v20180509.DeleteFacesRequest import (
         DeleteFacesRequest,
     )
 
@@ -182,10 +181,9 @@ def official_sdk(url: str, measured: Measured, concurrency: int) -> None:
 
 def official_async(url: str, measured: Measured, concurrency: int) -> None:
     """The generic client of current SDKs with its own ``async`` call."""
-    # As above.
-    from alibabacloud_tea_openapi import models  # type: ignore[import-untyped]
-    from alibabacloud_tea_openapi.client import Client  # type: ignore[import-untyped]
-    from darabonba.runtime import RuntimeOptions  # type: ignore[import-untyped]
+    from alibabacloud_tea_openapi import models
+    from alibabacloud_tea_openapi.client import Client
+    from darabonba.runtime import RuntimeOptions
 
     config = models.Config(
         access_key_id=KEY[0],

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 SAMPLING_SECONDS = 0.02
 KIB = 1024
@@ -68,9 +69,9 @@ class Together:
         self._thread.join()
 
 
-def launch(specification: dict[str, object]) -> dict[str, object]:
+def launch(specification: dict[str, Any]) -> dict[str, object]:
     """Run it to its end, or to its limit; what it took, and the monotonic time of its start."""
-    command = [str(word) for word in specification["command"]]  # type: ignore[attr-defined] # JSON
+    command = [str(word) for word in specification["command"]]
     files = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(specification["stdout"]), os.O_WRONLY | os.O_CREAT, 0o600),
@@ -84,7 +85,7 @@ def launch(specification: dict[str, object]) -> dict[str, object]:
         late.set()
         os.killpg(pid, signal.SIGKILL)
 
-    limit = threading.Timer(float(specification["limit_seconds"]), kill)  # type: ignore[arg-type] # JSON
+    limit = threading.Timer(float(specification["limit_seconds"]), kill)
     limit.daemon = True
     limit.start()
     together = Together(pid)

@@ -131,7 +131,10 @@ def leave_alone(_pid: int) -> None:
 
 
 def freeze(pid: int, after_seconds: float) -> None:
-    """The process does not run for a while, and its event loop with it."""
+    """The process does not run for a while, and its event loop with it.
+
+    On the clock of the wall: it is the real program whose arrivals are counted.
+    """
     time.sleep(after_seconds)
     os.kill(pid, signal.SIGSTOP)
     time.sleep(PAUSE_SECONDS)

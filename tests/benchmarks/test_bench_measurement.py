@@ -42,7 +42,7 @@ def test_a_child_and_its_child_are_added_up() -> None:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         {HOLD_60_MB}
         child.stdout.readline()
-        # Both hold theirs until this child was sampled, which shows in the time it has taken.
+        # Both hold theirs long enough to be sampled, many times: no sampler says when it has looked.
         import time
         time.sleep(0.5)
         child.communicate(b"\\n")
@@ -57,6 +57,7 @@ def test_the_work_of_a_child_that_was_waited_for_counts() -> None:
 
 
 def test_wall_time_covers_a_wait_and_cpu_time_does_not() -> None:
+    # A real one, because the clock that is tested is that of another process.
     measurement = measure(_python("import time; time.sleep(0.5)")).measurement
     assert measurement.wall_seconds > 0.5 > measurement.figure("cpu_seconds")
 

@@ -52,7 +52,7 @@ interruption.begin()
 try:
     with ending.known("last"):
         print(apart(globals()[sys.argv[1]]).decode())
-except BaseException as error:
+except BaseException as error:  # as the program does it with whatever ends it
     print(ending.tell(error, verbose=True))
 print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
 """

@@ -161,7 +161,8 @@ def test_a_long_place_is_known_by_its_end() -> None:
 
 
 def test_latencies_are_told_in_the_unit_that_suits_them() -> None:
-    slow = replace(BUSY, latency=BUSY.latency._replace(p50=0.0004, p99=61.2))  # type: ignore[union-attr]
+    assert BUSY.latency is not None
+    slow = replace(BUSY, latency=BUSY.latency._replace(p50=0.0004, p99=61.2))
     assert "answers   p50 0 ms · p95 210 ms · p99 61 s" in rendered(slow, 80, NOW)
 
 

@@ -48,8 +48,8 @@ async def sandbox(**options: Any) -> AsyncIterator[Sandbox]:
 async def test_the_request_is_signed_as_the_official_client_signs_it(
     serve: Callable[..., Any], key: Credential
 ) -> None:
-    from alibabacloud_tea_openapi.utils import Utils  # type: ignore[import-untyped]
-    from darabonba.request import DaraRequest  # type: ignore[import-untyped]
+    from alibabacloud_tea_openapi.utils import Utils
+    from darabonba.request import DaraRequest
 
     server = await serve(http(GOOD))
     assert await ask(server.url, key) == Caller("1234567890123456", "Account")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.core.rig import draft_run, persons, rows
 from tests.ledger.errands import ALL_STEPS, Errands, World
-from worker.ledger import books, claims, frontier, journal, standings
+from worker.ledger import books, claims, frontier, journal, postings, standings
 from worker.ledger.database import open_ledger
 from worker.ledger.journal import Ledger
 from worker.ledger.writer import InlineWriter
@@ -121,6 +121,23 @@ def test_what_was_begun_ahead_is_found_by_number(connection: apsw.Connection, na
     """There may be millions of such calls; they are neither counted nor sorted."""
     for step in plan_of(connection, getattr(frontier, name)):
         assert "USING INTEGER PRIMARY KEY" in step or step.startswith("CORRELATED"), step
+
+
+@pytest.mark.parametrize("count", postings.ROWS_AT_ONCE)
+@pytest.mark.parametrize(
+    ("name", "row", "found"),
+    [
+        ("SET_DELETED", "(?, ?, ?, ?)", "SEARCH face USING COVERING INDEX face_call (call_no=?)"),
+        ("SET_SETTLED", "(?)", "SEARCH call USING INTEGER PRIMARY KEY (rowid=?)"),
+    ],
+)
+def test_what_is_settled_by_the_dozen_is_found_call_by_call(
+    connection: apsw.Connection, name: str, row: str, found: str, count: int
+) -> None:
+    """In a ledger of millions of calls, without looking at the others."""
+    plan = plan_of(connection, getattr(postings, name).format(", ".join([row] * count)))
+    assert found in plan
+    assert not any(step.startswith(("SCAN face", "SCAN call")) for step in plan), plan
 
 
 class Prepared:

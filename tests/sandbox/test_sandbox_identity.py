@@ -32,9 +32,9 @@ STS_KEY = AccessKey("STS.key", "sts-secret", "sts-token/with+signs==")
 
 def official_call(url: str, key: AccessKey) -> Any:
     """As the official STS client does it, which is generated around this generic one."""
-    from alibabacloud_tea_openapi import models  # type: ignore[import-untyped]
-    from alibabacloud_tea_openapi.client import Client  # type: ignore[import-untyped]
-    from darabonba.runtime import RuntimeOptions  # type: ignore[import-untyped]
+    from alibabacloud_tea_openapi import models
+    from alibabacloud_tea_openapi.client import Client
+    from darabonba.runtime import RuntimeOptions
 
     config = models.Config(
         access_key_id=key.access_key_id,
@@ -72,7 +72,7 @@ async def test_the_official_client_is_told_its_account(
 
 
 async def test_the_official_client_is_told_what_is_wrong(stage: Start) -> None:
-    from alibabacloud_tea_openapi.exceptions import ClientException  # type: ignore[import-untyped]
+    from alibabacloud_tea_openapi.exceptions import ClientException
 
     on = await stage({})
     forged = AccessKey(SANDBOX_KEY.access_key_id, "forged")
@@ -85,12 +85,12 @@ def legacy_call(url: str, key: AccessKey, version: str = "2015-04-01") -> Any:
     """As the legacy client does it: the signature of RPC calls, in the query."""
     import json
 
-    from aliyunsdkcore.auth.credentials import (  # type: ignore[import-untyped]
+    from aliyunsdkcore.auth.credentials import (
         AccessKeyCredential,
         StsTokenCredential,
     )
-    from aliyunsdkcore.client import AcsClient  # type: ignore[import-untyped]
-    from aliyunsdkcore.request import CommonRequest  # type: ignore[import-untyped]
+    from aliyunsdkcore.client import AcsClient
+    from aliyunsdkcore.request import CommonRequest
 
     pair = (key.access_key_id, key.access_key_secret)
     credential = (
@@ -127,7 +127,7 @@ async def test_the_legacy_client_is_told_its_account(stage: Start, key: AccessKe
 async def test_the_legacy_client_is_told_what_is_wrong(
     stage: Start, key: AccessKey, version: str, code: str
 ) -> None:
-    from aliyunsdkcore.acs_exception.exceptions import (  # type: ignore[import-untyped]
+    from aliyunsdkcore.acs_exception.exceptions import (
         ServerException,
     )
 
@@ -140,7 +140,7 @@ async def test_the_legacy_client_is_told_what_is_wrong(
 async def test_the_query_of_a_legacy_call_is_good_once_and_for_now(
     stage: Start, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aliyunsdkcore.vendored import requests  # type: ignore[import-untyped]
+    from aliyunsdkcore.vendored import requests
 
     on = await stage({})
     urls: list[str] = []

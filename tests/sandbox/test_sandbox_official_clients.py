@@ -29,8 +29,8 @@ def legacy_call(host: str, kind: str, document: dict[str, Any], key: AccessKey) 
     """As in the service's documentation: no content type is set, and no nonce is sent."""
     import importlib
 
-    from aliyunsdkcore import client  # type: ignore[import-untyped]
-    from aliyunsdkcore.auth.credentials import (  # type: ignore[import-untyped]
+    from aliyunsdkcore import client
+    from aliyunsdkcore.auth.credentials import (
         AccessKeyCredential,
         StsTokenCredential,
     )
@@ -82,7 +82,7 @@ async def test_the_legacy_client_walks_through_every_operation(stage: Start) -> 
 
 
 async def test_the_legacy_client_understands_a_refusal(stage: Start) -> None:
-    from aliyunsdkcore.acs_exception.exceptions import (  # type: ignore[import-untyped]
+    from aliyunsdkcore.acs_exception.exceptions import (
         ServerException,
     )
 
@@ -99,9 +99,9 @@ class TeaClient:
     """The generic client of current SDKs, with one of its two signatures."""
 
     def __init__(self, host: str, signature: str, key: AccessKey) -> None:
-        from alibabacloud_tea_openapi import models  # type: ignore[import-untyped]
-        from alibabacloud_tea_openapi.client import Client  # type: ignore[import-untyped]
-        from darabonba.runtime import RuntimeOptions  # type: ignore[import-untyped]
+        from alibabacloud_tea_openapi import models
+        from alibabacloud_tea_openapi.client import Client
+        from darabonba.runtime import RuntimeOptions
 
         config = models.Config(
             access_key_id=key.access_key_id,
@@ -155,7 +155,7 @@ async def test_the_tea_client_deletes_faces_in_both_signatures(
 
 
 async def test_the_tea_client_understands_a_throttle(stage: Start) -> None:
-    from alibabacloud_tea_openapi.exceptions import (  # type: ignore[import-untyped]
+    from alibabacloud_tea_openapi.exceptions import (
         ThrottlingException,
     )
 

@@ -165,7 +165,7 @@ class Claims:
                 claimed = self._claim_begun(connection, bindings)
                 if claimed is not None:
                     break
-                planned = self._frontier.claim(connection)
+                planned = self._frontier.claim()
                 if planned is not None:
                     return self._planned_call(planned)
                 left_waiting += 1
@@ -255,7 +255,7 @@ class Claims:
     def due(self, connection: apsw.Connection, steps: Sequence[Step], now_us: int) -> int | None:
         """When the next call that waits for one of ``steps`` may be claimed; None for none."""
         last_call_no = self._ramp.last_call_no
-        if Step.DELETE in steps and self._frontier.has_claimable(connection, last_call_no):
+        if Step.DELETE in steps and self._frontier.has_claimable(last_call_no):
             return 0
         next_due = NEXT_DUE_IN_STAGE if self._ramp.is_open else NEXT_DUE
         below = {"settled_below": self._ramp.settled_below}

@@ -22,7 +22,7 @@ from worker.ledger.writer import T, Write
 BOUND = "bound"
 
 FACT = "SELECT value FROM run WHERE key = ?"
-RUN = "SELECT key, value FROM run WHERE key IN ('run_id', 'persons', 'calls', 'faces', 'whole_persons')"
+PLANNED = "SELECT key, value FROM run WHERE key IN ('run_id', 'persons', 'calls', 'faces', 'whole_persons')"
 SET_FACT = "UPDATE run SET value = ? WHERE key = ?"
 BEGUN = "SELECT started_us FROM session ORDER BY session_no LIMIT 1"
 
@@ -55,7 +55,7 @@ class Queued(NamedTuple):
 
 def planned(connection: apsw.Connection) -> Planned:
     """What the run was planned to be."""
-    return Planned(**{key: msgspec.json.decode(value) for key, value in query(connection, RUN)})
+    return Planned(**{key: msgspec.json.decode(value) for key, value in query(connection, PLANNED)})
 
 
 def bound_to(connection: apsw.Connection) -> Any:

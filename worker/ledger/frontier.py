@@ -26,6 +26,7 @@ IN_FLIGHT = "SELECT 1 FROM call WHERE state = 1 AND person_id = ? LIMIT 1"
 
 # With call_no -1, what was asked for of every call, also of those that have no row yet.
 ASKED_OF_ALL = "SELECT since_seq FROM verification WHERE call_no = -1"
+# A later session keeps what was asked for; so does who asks for a call that another one has asked for.
 ASK = "INSERT OR IGNORE INTO verification VALUES (?, ?)"
 
 
@@ -49,11 +50,11 @@ class Frontier:
         self._next_begun = self._begun_from(self._call_no)
         self._has_passed = False
         self._asked_since: int | None = None
-        self.look_for_questions(connection)
+        self.look_for_questions()
 
-    def look_for_questions(self, connection: apsw.Connection) -> None:
+    def look_for_questions(self) -> None:
         """Take note whether every call is to be verified, whenever it is begun."""
-        row = query(connection, ASKED_OF_ALL).fetchone()
+        row = query(self._connection, ASKED_OF_ALL).fetchone()
         self._asked_since = None if row is None else row[0]
 
     def has_next(self, last_call_no: int | None = None) -> bool:
@@ -76,7 +77,7 @@ class Frontier:
         """The first call that was not begun, while ``has_next``."""
         return self._call_no
 
-    def claim(self, connection: apsw.Connection) -> PlannedCall | None:
+    def claim(self) -> PlannedCall | None:
         """Begin the next call, which there must be, and claim it.
 
         None where another call of its person is in flight: it is left to wait then.
@@ -84,23 +85,23 @@ class Frontier:
         planned = self._planned(self._call_no)
         self._call_no += 1
         self._postings.move_frontier(self._call_no)
-        in_flight = self.is_in_flight(connection, planned)
-        self._begin(connection, planned, WAITING if in_flight else CLAIMED)
+        in_flight = self.is_in_flight(planned)
+        self._begin(planned, WAITING if in_flight else CLAIMED)
         return None if in_flight else planned
 
-    def begin(self, connection: apsw.Connection, call_no: int) -> None:
+    def begin(self, call_no: int) -> None:
         """Give a planned call its rows where it has none: something is to be said of it."""
-        if call_no < self._call_no or query(connection, IS_BEGUN, (call_no,)).fetchone():
+        if call_no < self._call_no or query(self._connection, IS_BEGUN, (call_no,)).fetchone():
             return
-        self._begin(connection, self._planned(call_no), WAITING)
-        self._postings.write(connection)
+        self._begin(self._planned(call_no), WAITING)
+        self._postings.write(self._connection)
         if self._next_begun is None or call_no < self._next_begun:
             self._next_begun = call_no
 
-    def begin_calls_of(self, connection: apsw.Connection, person_ids: frozenset[str]) -> None:
+    def begin_calls_of(self, person_ids: frozenset[str]) -> None:
         """The same for every call about one of ``person_ids``; of what can be read, before it raises."""
         for call_no in self.tape.calls_of(person_ids, self._call_no):
-            self.begin(connection, call_no)
+            self.begin(call_no)
 
     def following(self, call_no: int) -> Iterator[PlannedCall]:
         """The calls beyond ``call_no`` that were not begun, in their order."""
@@ -114,29 +115,29 @@ class Frontier:
                 yield self._planned(number)
                 number += 1
 
-    def is_in_flight(self, connection: apsw.Connection, planned: PlannedCall) -> bool:
+    def is_in_flight(self, planned: PlannedCall) -> bool:
         """Whether another call of its person is."""
         if not planned.shares_person:
             return False
-        self._postings.write(connection)
-        return query(connection, IN_FLIGHT, (planned.person_id,)).fetchone() is not None
+        self._postings.write(self._connection)
+        return query(self._connection, IN_FLIGHT, (planned.person_id,)).fetchone() is not None
 
-    def has_claimable(self, connection: apsw.Connection, last_call_no: int | None) -> bool:
+    def has_claimable(self, last_call_no: int | None) -> bool:
         """Whether ``claim`` would give a call; also where it would raise."""
         try:
             for planned in self.following(-1):
                 if last_call_no is not None and planned.call_no > last_call_no:
                     return False
-                if not self.is_in_flight(connection, planned):
+                if not self.is_in_flight(planned):
                     return True
         except GateClosed:
             return True
         return False
 
-    def _begin(self, connection: apsw.Connection, planned: PlannedCall, state: int) -> None:
+    def _begin(self, planned: PlannedCall, state: int) -> None:
         self._postings.begin(*rows_of(self._run_id, planned, state))
         if self._asked_since is not None:
-            connection.execute(ASK, (planned.call_no, self._asked_since))
+            self._connection.execute(ASK, (planned.call_no, self._asked_since))
 
     def _begun_from(self, call_no: int) -> int | None:
         """The first of the calls from one on that were begun."""

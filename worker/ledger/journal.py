@@ -245,7 +245,7 @@ class Ledger:
             return begun[0]
 
         try:
-            attempt = _undamaged(await self._writer.submit(_sound(write)))
+            attempt = await self._writer.submit(_sound(write))
         except asyncio.CancelledError:
             self._submit(lambda c: self._take_back(c, begun, now_us))
             raise
@@ -382,7 +382,7 @@ class Ledger:
         for (call_no,) in query(connection, PLANNED_WITH_FACE, (face_id,)).fetchall():
             # What cannot be read will never be claimed; what is recorded here must not suffer.
             with suppress(GateClosed):
-                self._frontier.begin(connection, call_no)
+                self._frontier.begin(call_no)
         for (call_no,) in query(connection, CALLS_WITH_FACE, (face_id,)).fetchall():
             self._take_out(connection, call_no)
 
@@ -475,7 +475,7 @@ class Ledger:
             connection.executemany("INSERT OR IGNORE INTO hold VALUES (?, ?)", sorted(additions))
             persons = frozenset(person_id for person_id, _ in additions)
             try:
-                self._frontier.begin_calls_of(connection, persons)
+                self._frontier.begin_calls_of(persons)
             finally:
                 for addition in additions:
                     for (call_no,) in query(connection, HELD_CALLS, addition).fetchall():

@@ -15,8 +15,6 @@ from typing import Any, Final
 
 import apsw
 
-from worker.ledger.database import SETTLED
-
 ROWS_AT_ONCE: Final = (32, 8, 1)
 """Rows of one statement, so that few statements are prepared, each of them once."""
 
@@ -24,7 +22,7 @@ INSERT_CALLS = "INSERT INTO call VALUES {}"
 INSERT_FACES = """
 INSERT INTO face (call_no, first_row, source_no, line, face_id, step, outcome, code, attempts) VALUES {}
 """
-# What nothing is known of has not to be bound for each of them.
+# Nothing is known yet of a face that is begun, which therefore need not be bound for each.
 UNSENT_FACE = "(?, ?, ?, ?, ?, ?, 'unsent', '', 0)"
 INSERT_ATTEMPTS = "INSERT INTO attempt VALUES {}"
 INSERT_ENDINGS = "INSERT INTO ending VALUES {}"
@@ -37,9 +35,7 @@ UPDATE face SET step = '', outcome = 'deleted', code = s.code, attempts = 1,
 FROM settled s WHERE face.call_no = +s.call_no
 """
 SET_SETTLED = """
-WITH settled (state, call_no) AS (VALUES {})
-UPDATE call SET state = s.state, step = '', not_before_us = 0
-FROM settled s WHERE call.call_no = +s.call_no
+UPDATE call SET state = 2, step = '', not_before_us = 0 WHERE call_no IN (VALUES {})
 """
 TALLY_DELETED = """
 INSERT INTO tally VALUES ('unsent', -?1), ('deleted', ?1)
@@ -97,7 +93,7 @@ class Postings:
                 rows.clear()
         if self._deleted:
             write_rows(connection, SET_DELETED, self._deleted)
-            write_rows(connection, SET_SETTLED, [(SETTLED, row[-1]) for row in self._deleted])
+            write_rows(connection, SET_SETTLED, [row[-1:] for row in self._deleted])
             connection.execute(TALLY_DELETED, (self._deleted_faces,))
             self._deleted.clear()
             self._deleted_faces = 0

@@ -24,7 +24,7 @@ from worker.fold import (
 )
 from worker.ledger.database import query
 from worker.ledger.facts import Planned
-from worker.ledger.frontier import ASKED_OF_ALL, Frontier
+from worker.ledger.frontier import ASK, ASKED_OF_ALL, Frontier
 from worker.model import Outcome, Step, Verb, Waiting
 
 VERIFIABLE = frozenset(
@@ -45,7 +45,6 @@ ASKED_SINCE = "SELECT since_seq FROM verification WHERE call_no = ?"
 VERIFY_ALL = """
 INSERT OR IGNORE INTO verification SELECT -1, ?1 UNION ALL SELECT call_no, ?1 FROM call
 """
-VERIFY = "INSERT OR IGNORE INTO verification VALUES (?, ?)"
 SAMPLED = "SELECT call_no FROM verification WHERE call_no >= 0"
 VERIFY_AGAIN = """
 INSERT OR REPLACE INTO verification
@@ -118,13 +117,13 @@ class Questions:
             for call_no in sorted(fresh[: persons - sampled]):
                 if call_no not in known:
                     call_nos = tape.calls_beside(call_no)
-                    connection.executemany(VERIFY, [(n, since_seq) for n in call_nos])
+                    connection.executemany(ASK, [(n, since_seq) for n in call_nos])
                     known.update(call_nos)
                     sampled += 1
 
     def _ask_of_all(self, connection: apsw.Connection, since_seq: int) -> None:
         connection.execute(VERIFY_ALL, (since_seq,))
-        self._frontier.look_for_questions(connection)
+        self._frontier.look_for_questions()
 
     def lookup(
         self,

@@ -22,7 +22,7 @@ import msgspec
 
 from worker.canary import StageFailed, StagePassed, StageReachesOn
 from worker.ledger.database import query
-from worker.ledger.frontier import Frontier
+from worker.ledger.frontier import ASK, Frontier
 from worker.model import Outcome
 
 OPEN_STAGE = """
@@ -59,7 +59,6 @@ VERIFY_STAGES = """
 INSERT OR IGNORE INTO verification
 SELECT call_no, ?1 FROM call WHERE call_no <= (SELECT MAX(last_call_no) FROM canary) AND state < 2
 """
-VERIFY_NEXT = "INSERT OR IGNORE INTO verification VALUES (?, ?)"
 
 # Persons beyond one call and up to another of whom a lookup was asked for, and something was sent.
 VERIFIED_PERSONS = """
@@ -158,7 +157,7 @@ class Ramp:
         for planned in frontier.following(-1):
             if planned.call_no > last_call_no:
                 break
-            connection.execute(VERIFY_NEXT, (planned.call_no, self._since_seq))
+            connection.execute(ASK, (planned.call_no, self._since_seq))
 
     def judge(
         self,
